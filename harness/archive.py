@@ -1,0 +1,111 @@
+"""Unpacking a stranger's archive: plain files and folders inside one folder, within limits, nothing else."""
+
+import os
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from harness.digest import IGNORED_NAMES
+from harness.errors import UserError
+
+MAX_ARCHIVE_BYTES = 8 << 30
+MAX_UNPACKED_BYTES = 16 << 30
+MAX_ENTRIES = 10_000
+"""The first two are the limits of the 2017 competition."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One regular file of an archive."""
+
+    name: str
+    size: int
+    executable: bool
+
+
+def unpack(archive: Path, target: Path) -> Path:
+    """Unpacks `archive` into the empty folder `target`; the folder that holds `metadata.json` is returned.
+
+    Raises: UserError for anything but plain files within the limits.
+    """
+    try:
+        if archive.stat().st_size > MAX_ARCHIVE_BYTES:
+            raise UserError(f"{archive}: is larger than {MAX_ARCHIVE_BYTES >> 30} GiB; make it smaller")
+        if archive.name.lower().endswith(".zip"):
+            with zipfile.ZipFile(archive) as opened:
+                _extract(archive, target, _zip_entries(archive, opened))
+        else:
+            with tarfile.open(archive, "r:*") as opened_tar:
+                _extract(archive, target, _tar_entries(archive, opened_tar))
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise UserError(f"{archive}: cannot be unpacked ({error}); pack the folder again") from None
+    return _root(archive, target)
+
+
+def _zip_entries(archive: Path, opened: zipfile.ZipFile) -> Iterator[tuple[_Entry, IO[bytes]]]:
+    for info in opened.infolist():
+        kind = (info.external_attr >> 28) & 0xF
+        if info.is_dir():
+            continue
+        if kind not in (0, 8):
+            raise UserError(f"{archive}: {info.filename!r} is no regular file; pack plain files only")
+        with opened.open(info) as file:
+            executable = bool((info.external_attr >> 16) & 0o100)
+            yield _Entry(info.filename, info.file_size, executable), file
+
+
+def _tar_entries(archive: Path, opened: tarfile.TarFile) -> Iterator[tuple[_Entry, IO[bytes]]]:
+    for info in opened:
+        if info.isdir():
+            continue
+        file = opened.extractfile(info) if info.isreg() else None
+        if file is None:
+            raise UserError(f"{archive}: {info.name!r} is no regular file; pack plain files only")
+        yield _Entry(info.name, info.size, bool(info.mode & 0o100)), file
+
+
+def _extract(archive: Path, target: Path, entries: Iterator[tuple[_Entry, IO[bytes]]]) -> None:
+    remaining = MAX_UNPACKED_BYTES
+    for count, (entry, file) in enumerate(entries, start=1):
+        parts = PurePosixPath(entry.name).parts
+        if entry.name.startswith(("/", "\\")) or ".." in parts or "\0" in entry.name or not parts:
+            raise UserError(f"{archive}: {entry.name!r} would be written outside its folder; pack relative names")
+        if count > MAX_ENTRIES:
+            raise UserError(f"{archive}: has more than {MAX_ENTRIES} files; pack fewer")
+        path = target.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remaining -= _copy(file, path, remaining, archive)
+        path.chmod(0o755 if entry.executable else 0o644)
+
+
+def _copy(file: IO[bytes], path: Path, limit: int, archive: Path) -> int:
+    """Copies at most `limit` bytes, whatever size the archive claims; the number of bytes is returned."""
+    written = 0
+    with path.open("xb") as output:
+        while piece := file.read(1 << 20):
+            written += len(piece)
+            if written > limit:
+                raise UserError(f"{archive}: unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB; make it smaller")
+            output.write(piece)
+    return written
+
+
+def _root(archive: Path, target: Path) -> Path:
+    if (target / "metadata.json").is_file():
+        return target
+    inner = [path for path in target.iterdir() if (path / "metadata.json").is_file()]
+    if len(inner) != 1:
+        raise UserError(
+            f"{archive}: has no metadata.json at its top or in its one folder; pack the submission's folder"
+        )
+    return inner[0]
+
+
+def copy_tree(source: Path, target: Path, *, link: bool = False) -> None:
+    """Copies (or hard-links) just those files of a validated folder that its digest was made of."""
+    ignore = shutil.ignore_patterns(*IGNORED_NAMES)
+    shutil.copytree(source, target, ignore=ignore, symlinks=True, copy_function=os.link if link else shutil.copy2)

@@ -1,0 +1,146 @@
+"""The command line: one parser; commands are plain functions that return an exit code."""
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Sequence
+from types import FrameType
+
+from harness import __version__
+from harness.errors import InfrastructureError, UserError
+
+OK, EXPECTED_ERROR, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; whatever goes wrong ends in one clear line and a fixed exit code."""
+    arguments = build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        command: Command = importlib.import_module(f"harness.commands.{arguments.command}").main
+        return command(arguments)
+    except (UserError, InfrastructureError) as error:
+        _print_error(str(error))
+        return EXPECTED_ERROR
+    except KeyboardInterrupt:
+        _print_error("stopped; what is recorded is kept, and the same command goes on from there")
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a log instead of a traceback
+        _print_error(f"this is a bug of the harness ({type(error).__name__}: {error}); please report {_write_log()}")
+        return BUG
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _print_error(text: str) -> None:
+    for line in text.splitlines():
+        print(f"harness: {line}", file=sys.stderr)
+
+
+def _write_log() -> str:
+    """Writes what a report needs to a file, whose path is returned."""
+    with tempfile.NamedTemporaryFile("w", prefix="harness-bug-", suffix=".log", delete=False) as file:
+        file.write(f"harness {__version__}, Python {sys.version}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+        return file.name
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description="Pairs every attack with every defense, in sandboxes, and ranks them.",
+        epilog="Exit codes: 0 fine, 1 an expected error, 2 wrong usage, 3 a bug, 130 interrupted.",
+    )
+    parser.add_argument("--version", action="version", version=f"harness {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_run(commands.add_parser("run", help="play a tournament, as far as it is not known yet"))
+    _add_play_options(_with_tournament(commands.add_parser("plan", help="what run would do, and what is known")))
+    _with_run(commands.add_parser("status", help="how far a run is, its ledger, and what failed"))
+    score = _with_run(commands.add_parser("score", help="score a run again from its store"))
+    score.add_argument(
+        "--rules", choices=["fair", "nips17-dev", "nips17-final"], help="instead of those it was played by"
+    )
+    _add_dataset(commands.add_parser("dataset", help="build or check a dataset"))
+    doctor = commands.add_parser("doctor", help="engine, GPU, disk, and what auto would choose")
+    doctor.add_argument("--output", metavar="DIR", default=".", help="where the disk is looked at (default: here)")
+    gc = _with_run(commands.add_parser("gc", help="remove what no run of a store needs"))
+    gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
+    return parser
+
+
+def _with_tournament(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("tournament", nargs="?", metavar="TOURNAMENT.yaml", help="see docs/formats.md")
+    return parser
+
+
+def _with_run(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("run", metavar="RUN", help="a run's output folder, or its tournament file")
+    return parser
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_play_options(_with_tournament(parser))
+
+
+def _add_play_options(parser: argparse.ArgumentParser) -> None:
+    """Options that stand over the tournament file, and the 2017 toolkit's own flags (underscores serve too)."""
+    over = parser.add_argument_group("instead of what the tournament file says")
+    over.add_argument("--name", help="the tournament's name")
+    over.add_argument(
+        "--sandbox", choices=["auto", "docker", "process"], help="default: $HARNESS_SANDBOX, or the file's"
+    )
+    over.add_argument("--epsilon", type=_epsilon, metavar="N|N,N|rotate", help="budget on the 0..255 scale")
+    over.add_argument("--batch-size", type=int, metavar="N", help="images for each call of an attack")
+    over.add_argument("--limit", type=int, metavar="N", help="only the first N images of the dataset")
+    over.add_argument("--slots", type=int, metavar="N", help="calls side by side")
+    over.add_argument("--seed", type=int, metavar="N")
+    over.add_argument("--rules", choices=["fair", "nips17-dev", "nips17-final"])
+    over.add_argument(
+        "--versions-per-call", choices=["1", "all"], help="how many versions of a picture a call may hold"
+    )
+    over.add_argument("--trust-submissions", action="store_true", help="play strangers' code without isolation")
+    over.add_argument("--store", metavar="DIR", help="keep what is computed here, to share it between runs")
+    toolkit = parser.add_argument_group("the 2017 toolkit's flags")
+    toolkit.add_argument("--attacks-dir", "--attacks_dir", metavar="DIR")
+    toolkit.add_argument("--targeted-attacks-dir", "--targeted_attacks_dir", metavar="DIR")
+    toolkit.add_argument("--defenses-dir", "--defenses_dir", metavar="DIR")
+    toolkit.add_argument("--dataset-dir", "--dataset_dir", metavar="DIR", help="folder with the PNG images")
+    toolkit.add_argument("--dataset-metadata", "--dataset_metadata", metavar="CSV")
+    toolkit.add_argument("--output-dir", "--output_dir", "--output", metavar="DIR")
+    toolkit.add_argument(
+        "--intermediate-results-dir",
+        "--intermediate_results_dir",
+        dest="store",
+        metavar="DIR",
+        help="the same as --store",
+    )
+    toolkit.add_argument("--gpu", action="store_true", default=None, dest="gpu", help="a GPU is required")
+    toolkit.add_argument("--nogpu", action="store_false", default=None, dest="gpu", help="no GPU is used")
+    toolkit.add_argument(
+        "--save-all-classification", "--save_all_classification", "--nosave_all_classification",
+        action="store_true", help="accepted; all_classification.csv is always written",
+    )  # fmt: skip
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=["build", "check"], help="make the images, or look at every one of them")
+    parser.add_argument("folder", metavar="DIR", help="a folder with dataset.yaml, such as dataset/photos")
+
+
+def _epsilon(text: str) -> int | list[int] | str:
+    """'16' -> 16, '4,8' -> [4, 8], 'rotate' stays; anything else is left for the validation to refuse."""
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError:
+        return text
+    return values if len(values) > 1 else values[0]

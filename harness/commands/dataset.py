@@ -1,0 +1,64 @@
+"""`harness dataset`: build the images of a dataset, or look at every one of them."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from harness.cli import OK
+from harness.config import DatasetConfig
+from harness.dataset import Dataset, Picture, describe, load_dataset
+from harness.errors import UserError
+from harness.images import ImageFaultError, read_png
+from harness.machine import usable_cores
+
+
+def main(arguments: argparse.Namespace) -> int:
+    folder = Path(arguments.folder)
+    if arguments.action == "build":
+        build(folder)
+        print(f"{folder}: built; harness dataset check {folder} looks at it")
+        return OK
+    dataset = load_dataset(DatasetConfig(path=folder))
+    check(dataset)
+    for notice in dataset.notices:
+        print(f"{folder}: {notice}")
+    print(f"{folder}: {len(dataset.pictures)} images of {dataset.name} are in order")
+    return OK
+
+
+def build(folder: Path) -> None:
+    """Runs the folder's own build script. Raises: UserError when it has none or it fails."""
+    script = describe(folder).build
+    if script is None:
+        raise UserError(f"{folder}: dataset.yaml names no build script; see its README for where the images come from")
+    ended = subprocess.run([sys.executable, folder / script], check=False)
+    if ended.returncode:
+        raise UserError(f"{folder}: {script} failed with exit code {ended.returncode}; its last line says why")
+
+
+def build_if_missing(config: DatasetConfig, say: Callable[[str], None]) -> None:
+    """Builds a dataset that can build itself and was not built yet."""
+    missing = config.images is None and config.path.is_dir() and not (config.path / "images").is_dir()
+    if missing and describe(config.path).build:
+        say(f"building the dataset {config.path.name}")
+        build(config.path)
+
+
+def check(dataset: Dataset) -> None:
+    """Decodes every image. Raises: UserError naming all that are not RGB PNGs of one size."""
+    size = dataset.image_size or dataset.pictures[0].header_size()
+
+    def fault(picture: Picture) -> str | None:
+        try:
+            read_png(picture.path.read_bytes(), size)
+        except (OSError, ImageFaultError) as error:
+            return f"{picture.path}: {error}; every image of a dataset is an RGB PNG of one size, so convert it"
+        return None
+
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
+        faults = [line for line in pool.map(fault, dataset.pictures) if line]
+    if faults:
+        raise UserError(faults)

@@ -1,0 +1,18 @@
+"""`harness score`: the board again from the store, perhaps by other rules. Nothing is called."""
+
+import argparse
+
+from rich.console import Console
+
+from harness.cli import EXPECTED_ERROR, OK
+from harness.commands.options import output_of
+from harness.terminal import Terminal
+from harness.tournament import score
+
+
+def main(arguments: argparse.Namespace) -> int:
+    result = score(output_of(arguments), arguments.rules)
+    terminal = Terminal(Console())
+    terminal.leaderboard(result.board)
+    terminal.say(f"rules {result.board['rules']}; results: {result.output}")
+    return OK if result.board["complete"] else EXPECTED_ERROR

@@ -1,0 +1,79 @@
+"""`harness status`: how far a run is, what every submission cost, and what failed."""
+
+import argparse
+from collections import Counter
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.assembly import assemble, read_audits
+from harness.cli import OK
+from harness.commands.options import output_of
+from harness.index import CallRecord
+from harness.records import Verdict
+from harness.round import Round, read_round
+from harness.terminal import last_lines
+from harness.tournament import open_store
+
+FAILED_SHOWN = 20
+
+
+def main(arguments: argparse.Namespace) -> int:
+    output = output_of(arguments)
+    round_ = read_round(output)
+    store = open_store(output, round_)
+    calls = store.index.calls(round_.players())
+    table = assemble(round_, store.index, read_audits(round_, store.index))
+    attempts = store.index.attempts()
+    store.close()
+    console = Console()
+    total = table.labels.size + table.clean.size
+    state = "complete" if not table.holes else f"incomplete, {table.holes} answers are not known yet"
+    console.print(f"{escape(round_.tournament)}: {total - table.holes} of {total} answers, {state}", highlight=False)
+    console.print(_ledger(round_, calls))
+    _print_failures(console, calls)
+    for label, error, when in attempts[-FAILED_SHOWN:]:
+        console.print(f"our own side failed at {when}: {escape(label)}: {escape(error)}", highlight=False)
+    return OK
+
+
+def _ledger(round_: Round, calls: list[CallRecord]) -> Table:
+    """What every submission cost, over all runs into this store."""
+    table = Table(title="Ledger", title_justify="left")
+    table.add_column("type")
+    table.add_column("name")
+    for column in ("calls", "images", "seconds", "s / 100 images", "peak MiB"):
+        table.add_column(column, justify="right")
+    table.add_column("not ok")
+    players = [("targeted attack" if one.targeted else "attack", one.name, one.player) for one in round_.attacks]
+    players += [("defense", one.name, one.player) for one in round_.defenses]
+    for role, name, player in players:
+        own = [call for call in calls if call.player == player]
+        images, seconds = sum(call.images for call in own), sum(call.seconds for call in own)
+        bad = Counter(call.verdict for call in own if call.verdict is not Verdict.OK)
+        table.add_row(
+            role,
+            name,
+            str(len(own)),
+            str(images),
+            f"{seconds:.1f}",
+            f"{100 * seconds / images:.1f}" if images else "-",
+            f"{max((call.peak_memory for call in own), default=0) / (1 << 20):.0f}",
+            ", ".join(f"{count} {verdict}" for verdict, count in bad.items()),
+        )
+    return table
+
+
+def _print_failures(console: Console, calls: list[CallRecord]) -> None:
+    """The last lines of what each failed call said; the latest calls are shown."""
+    failed = [call for call in calls if call.verdict is not Verdict.OK]
+    if len(failed) > FAILED_SHOWN:
+        console.print(f"{len(failed)} calls failed, the last {FAILED_SHOWN}:", highlight=False)
+    for call in failed[-FAILED_SHOWN:]:
+        faults = "".join(f", {count} {fault}" for fault, count in call.faults.items())
+        extra = f", {call.unknown_names} unknown names" if call.unknown_names else ""
+        code = "" if call.exit_code is None else f", exit code {call.exit_code}"
+        console.print(f"{escape(call.label)}: {call.verdict}{code}{faults}{extra}", highlight=False)
+        for line in last_lines(call.log):
+            console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)

@@ -1,0 +1,69 @@
+"""This machine: one thread for each slot, the slots sharing out its cores and GPUs."""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from harness.records import Call, Outcome, Slot
+
+Play = Callable[[Call, Slot, threading.Event], Outcome]
+
+
+class LocalExecutor:
+    """See `harness.executors.Executor`."""
+
+    def __init__(self, slots: list[Slot], play: Play) -> None:
+        self._play = play
+        self._free = list(reversed(slots))
+        self._threads = ThreadPoolExecutor(len(slots), thread_name_prefix="slot")
+        self._ended: queue.SimpleQueue[tuple[Call, Slot, Outcome | Exception]] = queue.SimpleQueue()
+        self._running: dict[int, Call] = {}
+        self._stop = threading.Event()
+
+    @property
+    def free_slots(self) -> int:
+        return len(self._free)
+
+    @property
+    def running(self) -> tuple[Call, ...]:
+        return tuple(self._running.values())
+
+    def submit(self, call: Call) -> None:
+        slot = self._free.pop()
+        self._running[slot.number] = call
+        self._threads.submit(self._run, call, slot)
+
+    def _run(self, call: Call, slot: Slot) -> None:
+        result: Outcome | Exception
+        try:
+            result = self._play(call, slot, self._stop)
+        except Exception as error:  # noqa: BLE001 - handed to the runner, which decides whose fault it is
+            result = error
+        self._ended.put((call, slot, result))
+
+    def wait(self) -> tuple[Call, Outcome | Exception]:
+        call, slot, result = self._ended.get()
+        del self._running[slot.number]
+        self._free.append(slot)
+        return call, result
+
+    def close(self) -> None:
+        self._stop.set()
+        self._threads.shutdown(wait=True)
+
+
+def share_out(slots: int, cores: list[int], gpus: list[str]) -> list[Slot]:
+    """`slots` slots over the cores and GPUs given; where there are fewer cores than slots, cores are shared."""
+    shares = []
+    for number in range(slots):
+        own = cores[number * len(cores) // slots : (number + 1) * len(cores) // slots]
+        own = own or [cores[number % len(cores)]]
+        shares.append(Slot(number, tuple(own), gpus[number % len(gpus)] if gpus else None))
+    return shares
+
+
+def count_slots(cores: int, gpus: int, memory: int, memory_limit: int, cpus: int | None) -> int:
+    """How many calls fit side by side: one for each GPU, else one for `cpus` cores each, as far as memory goes."""
+    by_memory = max(1, memory // memory_limit)
+    return max(1, min(gpus or cores // (cpus or 1), by_memory))

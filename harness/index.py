@@ -1,0 +1,182 @@
+"""The SQLite index of a store: which calls were made, what they produced, what every defense answered."""
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.errors import UserError
+from harness.records import Fault, ImageAudit, Outcome, Role, Verdict, WorkUnit
+
+SCHEMA_VERSION = 1
+
+TABLES = """
+CREATE TABLE sources (digest TEXT PRIMARY KEY, canonical TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE calls (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, role TEXT NOT NULL, player TEXT NOT NULL, label TEXT NOT NULL,
+    verdict TEXT NOT NULL, exit_code INTEGER, seconds REAL NOT NULL, peak_memory INTEGER NOT NULL,
+    images INTEGER NOT NULL, faults TEXT NOT NULL, unknown_names INTEGER NOT NULL, log TEXT NOT NULL,
+    finished TEXT NOT NULL
+);
+CREATE UNIQUE INDEX calls_key ON calls (key);
+CREATE TABLE audits (
+    key TEXT NOT NULL, position INTEGER NOT NULL, image TEXT NOT NULL, digest TEXT NOT NULL, fault TEXT,
+    raw_linf INTEGER NOT NULL, clipped INTEGER NOT NULL, linf INTEGER NOT NULL, l2 REAL NOT NULL,
+    mean_abs REAL NOT NULL, PRIMARY KEY (key, position)
+) WITHOUT ROWID;
+CREATE TABLE predictions (
+    player TEXT NOT NULL, digest TEXT NOT NULL, label INTEGER, fault TEXT, PRIMARY KEY (player, digest)
+) WITHOUT ROWID;
+CREATE TABLE rounds (output TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE attempts (
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, label TEXT NOT NULL, error TEXT NOT NULL, finished TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True)
+class CallRecord:
+    """One line of the ledger: a call that was made, what it cost and how it ended. seconds: wall; memory: bytes."""
+
+    key: str
+    role: Role
+    player: str
+    label: str
+    verdict: Verdict
+    exit_code: int | None
+    seconds: float
+    peak_memory: int
+    images: int
+    faults: dict[str, int]
+    unknown_names: int
+    log: str
+    finished: str
+
+
+class Index:
+    """One transaction records one outcome. Safe to use from several threads."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the database at `path`, making it where there is none. Raises: UserError if it is none of ours."""
+        self._lock = threading.Lock()
+        try:
+            self._database = sqlite3.connect(path, timeout=30, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            (version,) = self._database.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                self._database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{path}: the index cannot be read ({error}); move the store away and run again") from None
+        if version not in (0, SCHEMA_VERSION):
+            raise UserError(f"{path}: was made by another version of the harness; choose another output")
+
+    def canonical_of(self, sources: Iterable[str]) -> dict[str, str]:
+        """Digest of a dataset's file -> digest of its canonical image, for those that are known."""
+        return self._lookup("SELECT digest, canonical FROM sources WHERE digest IN", list(sources))
+
+    def add_sources(self, pairs: Iterable[tuple[str, str]]) -> None:
+        with self._lock, self._database:
+            self._database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", pairs)
+
+    def known_calls(self, keys: Iterable[str]) -> set[str]:
+        """Which of these work units have an outcome."""
+        return set(self._lookup("SELECT key, 1 FROM calls WHERE key IN", list(keys)))
+
+    def predictions(self, player: str) -> dict[str, int | None]:
+        """Digest of a canonical image -> label, for everything that this defense was ever asked."""
+        with self._lock:
+            rows = self._database.execute("SELECT digest, label FROM predictions WHERE player = ?", (player,))
+            return dict(rows.fetchall())
+
+    def audits(self, key: str) -> list[ImageAudit]:
+        """What an attack's call produced, in the order of its batch."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT image, digest, fault, raw_linf, clipped, linf, l2, mean_abs FROM audits"
+                " WHERE key = ? ORDER BY position",
+                (key,),
+            ).fetchall()
+        return [ImageAudit(row[0], row[1], Fault(row[2]) if row[2] else None, *row[3:]) for row in rows]
+
+    def record(self, unit: WorkUnit, label: str, outcome: Outcome, finished: str) -> None:
+        """Writes one outcome and all that it produced, in one transaction."""
+        faults = json.dumps({fault.value: count for fault, count in sorted(outcome.faults.items())})
+        size = len(outcome.images) + len(outcome.predictions)
+        call = (
+            unit.key, unit.role, unit.player, label, outcome.verdict, outcome.exit_code, outcome.seconds,
+            outcome.peak_memory, size, faults, outcome.unknown_names, outcome.log, finished,
+        )  # fmt: skip
+        audits = [(unit.key, position, *asdict(audit).values()) for position, audit in enumerate(outcome.images)]
+        answers = [(unit.player, item.digest, item.label, item.fault) for item in outcome.predictions]
+        with self._lock, self._database:
+            self._database.execute(f"INSERT OR REPLACE INTO calls VALUES (NULL{', ?' * 13})", call)
+            self._database.executemany(f"INSERT OR REPLACE INTO audits VALUES (?{', ?' * 9})", audits)
+            self._database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?)", answers)
+
+    def record_attempt(self, key: str, label: str, error: str, finished: str) -> None:
+        """Notes that our own side failed at a call."""
+        with self._lock, self._database:
+            self._database.execute("INSERT INTO attempts VALUES (NULL, ?, ?, ?, ?)", (key, label, error, finished))
+
+    def attempts(self) -> list[tuple[str, str, str]]:
+        """(label, error, time) of every failure of our own side, oldest first."""
+        with self._lock:
+            return self._database.execute("SELECT label, error, finished FROM attempts ORDER BY number").fetchall()
+
+    def calls(self, players: Iterable[str]) -> list[CallRecord]:
+        """The ledger of these players, oldest first."""
+        wanted = set(players)
+        columns = ", ".join(CallRecord.__dataclass_fields__)
+        with self._lock:
+            rows = self._database.execute(f"SELECT {columns} FROM calls ORDER BY number").fetchall()
+        records = [CallRecord(*row) for row in rows if row[2] in wanted]
+        return [
+            CallRecord(**(vars(one) | {"role": Role(one.role), "verdict": Verdict(one.verdict),
+                                       "faults": json.loads(str(one.faults))}))
+            for one in records
+        ]  # fmt: skip
+
+    def add_round(self, output: Path) -> None:
+        """Notes that a round was played into `output`, so that `gc` keeps what it needs."""
+        with self._lock, self._database:
+            self._database.execute("INSERT OR REPLACE INTO rounds VALUES (?)", (str(output),))
+
+    def rounds(self) -> list[Path]:
+        """The output folders of all rounds that were played from this store."""
+        with self._lock:
+            return [Path(row[0]) for row in self._database.execute("SELECT output FROM rounds ORDER BY output")]
+
+    def keep_only(self, units: Iterable[str], players: Iterable[str]) -> None:
+        """Forgets the attack calls that are not among `units`, and what defenses not among `players` answered."""
+        with self._lock, self._database:
+            self._database.execute("CREATE TEMP TABLE kept (name TEXT PRIMARY KEY)")
+            self._database.executemany(
+                "INSERT OR IGNORE INTO kept VALUES (?)", [(name,) for name in (*units, *players)]
+            )
+            for table, column in (("audits", "key"), ("predictions", "player"), ("calls", "player")):
+                self._database.execute(f"DELETE FROM {table} WHERE {column} NOT IN (SELECT name FROM kept)")
+            unused = "role != 'defense' AND key NOT IN (SELECT name FROM kept)"
+            self._database.execute(f"DELETE FROM calls WHERE {unused}")
+            self._database.execute("DROP TABLE kept")
+
+    def forget_sources(self, canonical: Iterable[str]) -> None:
+        """Forgets which files of datasets these canonical images came from."""
+        with self._lock, self._database:
+            rows = [(digest,) for digest in canonical]
+            self._database.executemany("DELETE FROM sources WHERE canonical = ?", rows)
+
+    def _lookup(self, query: str, values: list[str]) -> dict[str, str]:
+        """Rows of a two-column query for `values`, asked for in pieces that SQLite accepts."""
+        found: dict[str, str] = {}
+        for start in range(0, len(values), 500):
+            piece = values[start : start + 500]
+            with self._lock:
+                rows = self._database.execute(f"{query} ({', '.join('?' * len(piece))})", piece)
+                found.update(rows.fetchall())
+        return found
+
+    def close(self) -> None:
+        self._database.close()

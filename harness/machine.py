@@ -1,0 +1,50 @@
+"""What this machine has: cores, memory, GPUs, disk."""
+
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import psutil
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may use."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def total_memory() -> int:
+    """Bytes of memory."""
+    return int(psutil.virtual_memory().total)
+
+
+def free_disk(path: Path) -> int:
+    """Bytes free where `path` is, or where it would be made."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def gpus() -> list[str]:
+    """The identifiers of the NVIDIA GPUs that the driver's own tool lists."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    command = [tool, "--query-gpu=uuid", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
+
+
+def describe() -> dict[str, str | int]:
+    """For provenance: never part of a leaderboard."""
+    return {
+        "host": platform.node(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "cores": len(usable_cores()),
+        "memory": total_memory(),
+    }

@@ -1,0 +1,311 @@
+"""The `docker` sandbox: one container for each call, without network, privileges or anything worth stealing."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+from docker.models.containers import Container
+from docker.types import DeviceRequest, LogConfig, Mount
+
+from harness.digest import digest_tree
+from harness.errors import EngineUnavailableError, InfrastructureError, UserError
+from harness.records import Role, Verdict
+from harness.sandbox import Ending, Job, Setting
+from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log, start_was_refused
+from harness.sandbox.watch import watch
+from harness.submission import Submission
+
+STORE_LABEL = "adversarial-harness.store"
+CALL_LABEL = "adversarial-harness.call"
+CONTEXT_LABEL = "adversarial-harness.context"
+NOBODY = "65534:65534"
+TEMPORARY_BYTES = 1 << 30
+"""Size of /tmp and of /dev/shm, counted against the memory limit like any other memory."""
+
+STATISTICS_SECONDS = 1.0
+BUILD_ARGUMENTS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
+"""Passed from the environment to the builds of the organiser's own images, where they are set."""
+
+NO_ENGINE = (
+    "docker: no engine answers at {where}; start one (systemctl start docker), set DOCKER_HOST, "
+    "or use --sandbox process for submissions that you trust"
+)
+
+
+def engine_answers() -> bool:
+    """Whether an engine is there to be used."""
+    try:
+        _connect().ping()
+    except (DockerException, requests.RequestException):
+        return False
+    return True
+
+
+def describe_engine() -> str | None:
+    """One line about the engine, None where none answers."""
+    try:
+        found = _connect().info()
+    except (DockerException, requests.RequestException):
+        return None
+    runtimes = ", ".join(sorted(found.get("Runtimes", {})))
+    cgroup = found.get("CgroupVersion", "1")
+    return f"Docker {found['ServerVersion']}, {found['Driver']}, cgroup v{cgroup}, runtimes {runtimes}"
+
+
+def _connect() -> docker.DockerClient:
+    return docker.DockerClient.from_env(timeout=120, max_pool_size=64)
+
+
+class Backend:
+    """See `harness.sandbox.Sandbox`."""
+
+    name = "docker"
+    isolates = True
+
+    def __init__(self, setting: Setting) -> None:
+        try:
+            self._engine = _connect()
+            self._engine.ping()
+        except (DockerException, requests.RequestException):
+            where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+            raise UserError(NO_ENGINE.format(where=where)) from None
+        self._setting = setting
+        self._built: dict[str, str] = {}
+        # As root we take an identity that owns nothing; else our own, so that we can remove what was written.
+        self._user = NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
+
+    def check(self) -> None:
+        try:
+            self._engine.ping()
+        except (DockerException, requests.RequestException) as error:
+            raise EngineUnavailableError(f"the Docker engine does not answer ({error})") from None
+
+    def sweep(self) -> int:
+        with _engine_errors():
+            left = self._engine.containers.list(
+                all=True, filters={"label": f"{STORE_LABEL}={self._setting.store_identity}"}
+            )
+            for container in left:
+                _remove(container)
+        return len(left)
+
+    # --- images
+
+    def prepare(self, submission: Submission, use_gpu: bool) -> str:
+        name = submission.container(use_gpu)
+        with _engine_errors():
+            if (submission.folder / "Dockerfile").exists():
+                return self._build(f"adversarial-harness/{submission.digest[:16]}", submission.folder, {}, None)
+            if name in self._setting.images:
+                arguments = {key: os.environ[key] for key in BUILD_ARGUMENTS if key in os.environ}
+                network = os.environ.get("HARNESS_BUILD_NETWORK")
+                return self._build(name, self._setting.images[name], arguments, network)
+            return self._find_or_pull(name, submission)
+
+    def _build(self, tag: str, folder: Path, arguments: dict[str, str], network: str | None) -> str:
+        """The id of the image that `folder` builds; nothing is sent to the engine when it has that image."""
+        if tag not in self._built:
+            if not (folder / "Dockerfile").is_file():
+                raise UserError(
+                    f"{folder}: has no Dockerfile to build {tag} from; mend 'images' in the tournament file"
+                )
+            context = digest_tree(folder, {"tag": tag, "arguments": arguments})
+            known = self._engine.images.list(filters={"label": f"{CONTEXT_LABEL}={context}"})
+            self._built[tag] = str(known[0].id) if known else self._send(tag, folder, arguments, network, context)
+        return self._built[tag]
+
+    def _send(self, tag: str, folder: Path, arguments: dict[str, str], network: str | None, context: str) -> str:
+        self._setting.say(f"building the image {tag} from {folder} (off the clock)")
+        try:
+            image, _ = self._engine.images.build(
+                path=str(folder), tag=tag, rm=True, forcerm=True, buildargs=arguments, network_mode=network,
+                labels={CONTEXT_LABEL: context},
+            )  # fmt: skip
+        except BuildError as error:
+            last = [str(line.get("stream") or line.get("error") or "").strip() for line in error.build_log]
+            lines = " | ".join([line for line in last if line][-3:])
+            raise UserError(f"{folder}: its Dockerfile does not build: {lines}; mend it or leave it out") from None
+        return str(image.id)
+
+    def _find_or_pull(self, name: str, submission: Submission) -> str:
+        try:
+            return str(self._engine.images.get(name).id)
+        except ImageNotFound:
+            self._setting.say(f"pulling the image {name} (off the clock)")
+        try:
+            repository, tag = _split_tag(name)
+            return str(self._engine.images.pull(repository, tag=tag).id)
+        except APIError as error:
+            raise UserError(
+                f"{submission.name}: its container image {name} is neither here nor to be pulled "
+                f"({error.explanation or error}); build or load it, or name its folder under 'images'"
+            ) from None
+
+    # --- calls
+
+    def run(self, job: Job, stop: threading.Event) -> Ending:
+        with _engine_errors():
+            container = self._create(job)
+            try:
+                return self._play(container, job, stop)
+            finally:
+                _remove(container)
+
+    def _play(self, container: Container, job: Job, stop: threading.Event) -> Ending:
+        started = time.monotonic()
+        try:
+            container.start()
+        except APIError as error:
+            container.reload()
+            code = container.attrs["State"]["ExitCode"]
+            if not start_was_refused(code):
+                raise
+            log = clean_log(f"the entry point cannot be started: {error.explanation}".encode())
+            return Ending(Verdict.EXIT, code, time.monotonic() - started, 0, log)
+        finished, statistics = _wait_aside(container), _Statistics(self._engine, container)
+        kill = watch(job, finished, stop, statistics.look)
+        if kill is not None:
+            _kill(container)
+            finished.wait(30)
+        seconds = time.monotonic() - started
+        container.reload()
+        state = container.attrs["State"]
+        if state["Running"]:
+            raise InfrastructureError(f"the engine lost track of container {container.short_id}")
+        verdict = classify(state["ExitCode"], out_of_memory=state["OOMKilled"], kill=kill)
+        peak = job.limits.memory if verdict is Verdict.OUT_OF_MEMORY else statistics.peak
+        return Ending(verdict, state["ExitCode"], seconds, peak, _read_log(container, kill))
+
+    def _create(self, job: Job) -> Container:
+        target = "/output_data" if job.role is Role.DEFENSE else "/output_images"
+        _open_to_nobody(job)
+        gpus = [DeviceRequest(device_ids=[job.gpu], capabilities=[["gpu"]])] if job.gpu is not None else None
+        limits = job.limits
+        temporary = min(TEMPORARY_BYTES, limits.memory)
+        return self._engine.containers.create(
+            job.runtime,
+            job.arguments("/input_images", target),
+            user=self._user,
+            working_dir="/code",
+            environment=job.environment() | {"HOME": "/tmp"},
+            mounts=[
+                Mount("/input_images", str(job.inputs), type="bind", read_only=True),
+                Mount(target, str(job.output), type="bind"),
+                Mount("/code", str(job.code), type="bind"),
+            ],
+            labels={STORE_LABEL: self._setting.store_identity, CALL_LABEL: job.token},
+            network_mode="none",
+            read_only=True,
+            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"},
+            shm_size=temporary,
+            cap_drop=["ALL"],
+            security_opt=["no-new-privileges"],
+            pids_limit=limits.pids,
+            mem_limit=limits.memory,
+            memswap_limit=limits.memory,
+            cpuset_cpus=",".join(map(str, job.cores)),
+            device_requests=gpus,
+            ipc_mode="private",
+            init=True,
+            log_config=LogConfig(type="json-file", config={"max-size": "1m", "max-file": "1"}),
+        )
+
+
+class _Statistics:
+    """The highest memory use that the engine reported, in bytes."""
+
+    def __init__(self, engine: docker.DockerClient, container: Container) -> None:
+        self.peak = 0
+        self._engine = engine
+        self._container = container
+        self._next = 0.0
+
+    def look(self) -> None:
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + STATISTICS_SECONDS
+        try:
+            stats: dict[str, Any] = self._engine.api.stats(str(self._container.id), stream=False, one_shot=True)
+        except (APIError, json.JSONDecodeError):  # the container ended in between
+            return
+        memory = stats.get("memory_stats") or {}
+        self.peak = max(self.peak, memory.get("max_usage", 0), memory.get("usage", 0))
+
+
+def _wait_aside(container: Container) -> threading.Event:
+    """An event that is set when the container has ended, or when the engine can no longer tell."""
+    finished = threading.Event()
+
+    def wait() -> None:
+        try:
+            container.wait(timeout=None)
+        except (DockerException, requests.RequestException):
+            pass  # what became of the container is asked of the engine right after
+        finally:
+            finished.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return finished
+
+
+def _open_to_nobody(job: Job) -> None:
+    """Lets the container's user write into its output folder and into its own copy of the code."""
+    job.inputs.chmod(0o755)
+    job.output.chmod(0o777)
+    for folder, _, _ in os.walk(job.code):
+        os.chmod(folder, 0o777)
+
+
+def _read_log(container: Container, kill: Kill | None) -> str:
+    """The log as far as the engine kept it (LogConfig bounds that), its middle left out where it is long."""
+    kept = container.logs(stdout=True, stderr=True)
+    half = LOG_BYTES // 2
+    tail = kept[half:][-half:]
+    return clean_log(kept[:half], tail, len(kept) - len(kept[:half]) - len(tail), kill)
+
+
+def _kill(container: Container) -> None:
+    try:
+        container.kill()
+    except APIError:
+        container.reload()
+        if container.attrs["State"]["Running"]:
+            raise
+
+
+def _remove(container: Container) -> None:
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        return
+    except APIError as error:
+        if error.status_code != requests.codes.conflict:  # conflict: a removal is already under way
+            raise
+
+
+def _split_tag(name: str) -> tuple[str, str | None]:
+    """Pulling without a tag would fetch every tag there is."""
+    if "@" in name:
+        repository, _, digest = name.partition("@")
+        return repository, digest
+    head, colon, tag = name.rpartition(":")
+    return (head, tag) if colon and "/" not in tag else (name, "latest")
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """What the engine could not do is our failure, never the submission's."""
+    try:
+        yield
+    except requests.ConnectionError as error:
+        raise EngineUnavailableError(f"the Docker engine does not answer ({error})") from None
+    except (DockerException, requests.RequestException) as error:
+        raise InfrastructureError(f"the Docker engine failed: {error}") from None

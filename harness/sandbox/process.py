@@ -1,0 +1,204 @@
+"""The `process` sandbox: the same contract without a container, for submissions that one trusts.
+
+It limits time, memory, processes and output as far as an operating system does that for a plain process. It
+does not isolate: a submission may read what the user may read, and reach the network.
+"""
+
+import importlib.metadata
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from harness.digest import digest_value
+from harness.records import Limits, Verdict
+from harness.sandbox import Ending, Job, Setting
+from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log
+from harness.sandbox.watch import watch
+from harness.submission import Submission
+
+STORE_VARIABLE = "HARNESS_STORE"
+CALL_VARIABLE = "HARNESS_CALL"
+"""Carried by everything that a call starts, so that even what left its session is found and ended."""
+
+
+class Backend:
+    """See `harness.sandbox.Sandbox`."""
+
+    name = "process"
+    isolates = False
+
+    def __init__(self, setting: Setting) -> None:
+        self._setting = setting
+        self._runtime = environment_digest()
+
+    def prepare(self, submission: Submission, use_gpu: bool) -> str:
+        return self._runtime
+
+    def check(self) -> None:
+        """There is nothing that could have gone away."""
+
+    def sweep(self) -> int:
+        return _kill_marked(STORE_VARIABLE, self._setting.store_identity)
+
+    def run(self, job: Job, stop: threading.Event) -> Ending:
+        with tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as temporary:
+            return self._run(job, stop, temporary)
+
+    def _run(self, job: Job, stop: threading.Event, temporary: str) -> Ending:
+        started = time.monotonic()
+        try:
+            process = subprocess.Popen(
+                job.arguments(str(job.inputs), str(job.output)),
+                cwd=job.code,
+                env=self._environment(job, temporary),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            code = 126 if isinstance(error, PermissionError) else 127
+            return Ending(Verdict.EXIT, code, 0.0, 0, f"the entry point cannot be started: {error.strerror}")
+        try:
+            _limit(process.pid, job)
+            log, family = _Log(process.stdout), _Family(process.pid, job.limits)
+            kill = watch(job, _wait_aside(process), stop, family.look)
+            seconds = time.monotonic() - started
+        finally:
+            _kill_session(process.pid)
+            _kill_marked(CALL_VARIABLE, job.token)
+            process.wait()
+        verdict = classify(process.returncode, out_of_memory=False, kill=kill)
+        return Ending(verdict, process.returncode, seconds, family.peak, log.text(kill))
+
+    def _environment(self, job: Job, temporary: str) -> dict[str, str]:
+        """Nothing of the caller's environment but a path that begins with our own Python."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), "/usr/local/bin", "/usr/bin", "/bin"])
+        gpu = {"CUDA_VISIBLE_DEVICES": job.gpu or ""}
+        marks = {STORE_VARIABLE: self._setting.store_identity, CALL_VARIABLE: job.token}
+        return job.environment() | gpu | marks | {"PATH": path, "HOME": temporary, "TMPDIR": temporary}
+
+
+def environment_digest() -> str:
+    """Stands for the container's digest: the Python version and every installed distribution."""
+    installed = sorted(f"{item.name}=={item.version}" for item in importlib.metadata.distributions())
+    return "process:" + digest_value("environment", [sys.version, installed])
+
+
+class _Family:
+    """The process and its descendants: their memory and their number against the limits."""
+
+    def __init__(self, pid: int, limits: Limits) -> None:
+        self.peak = 0
+        self._pid = pid
+        self._limits = limits
+
+    def look(self) -> Kill | None:
+        memory, tasks = 0, 0
+        for process in _descendants(self._pid):
+            with suppress(psutil.Error):
+                memory += process.memory_info().rss
+                tasks += process.num_threads()
+        self.peak = max(self.peak, memory)
+        if memory > self._limits.memory:
+            reason = f"ended by the harness: it used more than {self._limits.memory} bytes of memory"
+            return Kill(Verdict.OUT_OF_MEMORY, reason)
+        if tasks > self._limits.pids:
+            return Kill(Verdict.EXIT, f"ended by the harness: it ran more than {self._limits.pids} threads")
+        return None
+
+
+class _Log:
+    """Reads what the process prints, keeping its beginning and its end, so that a flood fills nothing."""
+
+    def __init__(self, stream: IO[bytes] | None) -> None:
+        self._head = bytearray()
+        self._tail = bytearray()
+        self._left_out = 0
+        self._stream = stream
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        half = LOG_BYTES // 2
+        while self._stream and (piece := os.read(self._stream.fileno(), 1 << 16)):
+            room = half - len(self._head)
+            self._head += piece[:room] if room > 0 else b""
+            self._tail += piece[max(room, 0) :]
+            self._left_out += max(0, len(self._tail) - half)
+            del self._tail[:-half]
+
+    def text(self, kill: Kill | None) -> str:
+        """Everything kept, and our reason for ending the call."""
+        self._reader.join(timeout=5)
+        return clean_log(bytes(self._head), bytes(self._tail), self._left_out, kill)
+
+
+def _limit(pid: int, job: Job) -> None:
+    """Limits that the kernel keeps. RLIMIT_AS is not among them: torch reserves far more than it uses."""
+    with suppress(ProcessLookupError):
+        os.sched_setaffinity(pid, job.cores)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (job.limits.output, job.limits.output))
+        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+
+
+def _wait_aside(process: subprocess.Popen[bytes]) -> threading.Event:
+    finished = threading.Event()
+
+    def wait() -> None:
+        process.wait()
+        finished.set()
+
+    threading.Thread(target=wait, daemon=True).start()
+    return finished
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _kill_session(session: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(session, signal.SIGKILL)
+
+
+def _kill_marked(variable: str, value: str) -> int:
+    """Ends every process whose environment carries the mark, again and again until none is left."""
+    killed = 0
+    for _ in range(10):
+        marked = [process for process in _others() if _mark(process, variable) == value]
+        if not marked:
+            break
+        for process in marked:
+            with suppress(psutil.Error):
+                process.kill()
+                killed += 1
+        psutil.wait_procs(marked, timeout=1)
+    return killed
+
+
+def _others() -> Iterator[psutil.Process]:
+    own = os.getpid()
+    return (process for process in psutil.process_iter() if process.pid != own)
+
+
+def _mark(process: psutil.Process, variable: str) -> str | None:
+    try:
+        return process.environ().get(variable)
+    except (psutil.Error, OSError):
+        return None

@@ -1,0 +1,92 @@
+"""Turning a stranger's YAML or JSON into a frozen value, with every fault of it reported at once."""
+
+import difflib
+import re
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from harness.errors import UserError
+
+SIZE_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+class Schema(BaseModel):
+    """A frozen value that refuses unknown keys and does not turn strings into numbers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Model = TypeVar("Model", bound=Schema)
+
+
+def parse_size(value: Any) -> Any:
+    """'4 GiB' -> 4294967296. Integers pass; anything else is left for the type check to refuse."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
+    if not match or match[2].lower() not in SIZE_UNITS:
+        raise ValueError("is a number of bytes, such as 512 MiB or 4 GiB")
+    return int(float(match[1]) * SIZE_UNITS[match[2].lower()])
+
+
+Bytes = Annotated[int, BeforeValidator(parse_size)]
+
+
+def validate(model: type[Model], data: Any, source: str) -> Model:
+    """Checks `data` against `model`.
+
+    Raises: UserError with one line for each fault, each beginning with `source`.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{source}: holds {_kind(data)}, not a mapping of keys to values; see docs/formats.md")
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        places: dict[str, list[dict[str, Any]]] = {}
+        for fault in error.errors():
+            places.setdefault(_place(fault["loc"]), []).append(dict(fault))
+        raise UserError(f"{source}: {_line(place, faults, model)}" for place, faults in places.items()) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """`limits.cpus`, without the names that pydantic adds for the branches of a union."""
+    branches = {"bool", "int", "str", "float", "constrained-int", "constrained-str"}
+    parts = [str(part) for part in location if str(part) not in branches and "[" not in str(part)]
+    return ".".join(parts) or "file"
+
+
+def _line(place: str, faults: list[dict[str, Any]], model: type[Schema]) -> str:
+    first = faults[0]
+    if first["type"] == "extra_forbidden":
+        return f"{place}: unknown key; {_suggestion(first['loc'], model)}"
+    if first["type"] == "missing":
+        return f"{place}: required key is missing; add it"
+    rules = [fault["msg"].removeprefix("Value error, ").removeprefix("Input ") for fault in faults]
+    guess = [_closest(first["input"], fault) for fault in faults if fault["type"] == "literal_error"]
+    hint = f"; did you mean {guess[0]}?" if guess and guess[0] else ""
+    return f"{place}: {' or '.join(dict.fromkeys(rules))}; got {_short(first['input'])}{hint}"
+
+
+def _suggestion(location: tuple[int | str, ...], model: type[Schema]) -> str:
+    """For an unknown key: the known one that it resembles, else all that are known at that place."""
+    fields = model.model_fields
+    for part in location[:-1]:
+        field = fields.get(str(part))
+        fields = getattr(field.annotation, "model_fields", {}) if field else {}
+    guess = difflib.get_close_matches(str(location[-1]), fields, n=1)
+    return f"did you mean {guess[0]}?" if guess else f"known keys: {', '.join(sorted(fields))}"
+
+
+def _closest(value: Any, fault: dict[str, Any]) -> str | None:
+    choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
+    return next(iter(difflib.get_close_matches(str(value), choices, n=1)), None)
+
+
+def _kind(data: Any) -> str:
+    return "nothing" if data is None else f"a {type(data).__name__}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

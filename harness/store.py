@@ -1,0 +1,167 @@
+"""What is known: content-addressed objects in a folder, and an SQLite index of outcomes and predictions.
+
+An object is there whole or not at all, and the index names it only after that; one transaction records one
+outcome. So the harness may be killed at any moment: what was recorded stays, what was not is done again.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from harness.archive import copy_tree
+from harness.atomic import write_atomic
+from harness.digest import digest_bytes
+from harness.errors import StoreDamagedError, UserError
+from harness.index import Index
+
+ABOUT = """This folder is a store of the adversarial-harness: images and answers that were computed once.
+It can be deleted whole; everything in it is then computed again. `harness gc` removes what no run needs.
+"""
+
+
+class Store:
+    """One process writes at a time (`writing`); any number may read. Objects may be added from any thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the store at `path`, making it where there is none."""
+        self.path = path
+        self.objects = path / "objects"
+        self.work = path / "work"
+        self.code = path / "code"
+        try:
+            for folder in (self.objects, self.work, self.code):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not (path / "README.txt").exists():
+                write_atomic(path / "README.txt", ABOUT)
+        except OSError as error:
+            raise UserError(f"{path}: the store cannot be written ({error.strerror}); choose another output") from None
+        self.index = Index(path / "index.sqlite")
+
+    @property
+    def identity(self) -> str:
+        """A random name that this store has for life; what it starts is labelled with it."""
+        path = self.path / "identity"
+        if not path.exists():
+            write_atomic(path, secrets.token_hex(8))
+        return path.read_text()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Holds the store for one process; the lock is gone with the process, however it ends."""
+        with (self.path / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self.path}: another harness is at work on this store; wait for it to end") from None
+            self._clear_work()
+            yield
+
+    def _clear_work(self) -> None:
+        for leftover in self.work.iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    @contextmanager
+    def work_folder(self) -> Iterator[Path]:
+        """A fresh folder on the store's own file system, so that objects can be linked into it."""
+        folder = self.work / secrets.token_hex(8)
+        folder.mkdir(mode=0o711)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    # --- objects
+
+    def object_path(self, digest: str) -> Path:
+        return self.objects / digest[:2] / digest[2:]
+
+    def add_object(self, data: bytes) -> str:
+        """Stores `data` under its digest, which is returned; safe from several threads at once."""
+        digest = digest_bytes(data)
+        path = self.object_path(digest)
+        if path.exists():
+            return digest
+        temporary = path.parent / f".{secrets.token_hex(8)}"
+        try:
+            handle = _create(temporary)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return digest
+
+    def read_object(self, digest: str) -> bytes:
+        """The bytes of an object. Raises: StoreDamagedError where they are gone or have another digest."""
+        try:
+            data = self.object_path(digest).read_bytes()
+        except FileNotFoundError:
+            raise StoreDamagedError(f"object {digest} is missing") from None
+        if digest_bytes(data) != digest:
+            self.object_path(digest).unlink(missing_ok=True)
+            raise StoreDamagedError(f"object {digest} is damaged")
+        return data
+
+    def link_object(self, digest: str, target: Path) -> None:
+        """Makes `target` a hard link to an object. Raises: StoreDamagedError where it is gone."""
+        try:
+            os.link(self.object_path(digest), target)
+        except FileNotFoundError:
+            raise StoreDamagedError(f"object {digest} is missing") from None
+
+    def object_digests(self) -> set[str]:
+        """Every object that is there."""
+        return {
+            folder.name + entry.name
+            for folder in os.scandir(self.objects)
+            for entry in os.scandir(folder)
+            if not entry.name.startswith(".")
+        }
+
+    def remove_objects(self, digests: Iterable[str]) -> int:
+        """Removes objects; the number of bytes freed is returned."""
+        freed = 0
+        for digest in digests:
+            path = self.object_path(digest)
+            freed += path.stat().st_size
+            path.unlink()
+        return freed
+
+    # --- submissions' code
+
+    def keep_code(self, digest: str, folder: Path) -> Path:
+        """The store's own copy of a submission, so that nobody can change it during a run."""
+        kept = self.code / digest
+        if not kept.exists():
+            temporary = self.code / f".{secrets.token_hex(8)}"
+            copy_tree(folder, temporary)
+            _make_readable(temporary)
+            with suppress(FileExistsError):
+                os.rename(temporary, kept)
+            shutil.rmtree(temporary, ignore_errors=True)
+        return kept
+
+    def close(self) -> None:
+        self.index.close()
+
+
+def _make_readable(folder: Path) -> None:
+    """Everybody may read and nobody write, whatever the participant's own modes were."""
+    for path in folder.rglob("*"):
+        executable = path.is_dir() or path.stat().st_mode & 0o100
+        path.chmod(0o755 if path.is_dir() else 0o555 if executable else 0o444)
+
+
+def _create(path: Path) -> int:
+    """Opens a new read-only file; the folder of a first digest is made only when it is missing."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o444)
+    except FileNotFoundError:
+        path.parent.mkdir(exist_ok=True)
+        return os.open(path, flags, 0o444)

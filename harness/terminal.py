@@ -1,0 +1,119 @@
+"""What a person at a terminal sees: progress with an ETA, failures as they happen, the leaderboard."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from harness.publish.tables import Board, worst_case
+from harness.records import Call, Outcome, Verdict
+from harness.runner import Progress as RoundProgress
+
+LOG_LINES = 3
+
+
+class Terminal:
+    """A display for a run: live bars where there is a terminal, a plain line for each call where there is none."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    @contextmanager
+    def live(self) -> Iterator["Terminal"]:
+        """Shows the bars while the block runs."""
+        if not self.console.is_terminal:
+            yield self
+            return
+        columns = (
+            TextColumn("{task.description:>8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=self.console, transient=True) as bars:
+            self._bars = bars
+            yield self
+        self._bars = None
+
+    def say(self, line: str) -> None:
+        self.console.print(escape(line), highlight=False, soft_wrap=True)
+
+    def progress(self, progress: RoundProgress, running: tuple[Call, ...]) -> None:
+        if self._bars is None:
+            return
+        now = ", ".join(call.label for call in running)
+        note = f"images   now: {now}" if now else "images"
+        self._bar(self._bars, "attacks", progress.attacked, progress.to_attack, note)
+        self._bar(self._bars, "answers", progress.answered, progress.to_answer, _eta(progress))
+
+    def _bar(self, bars: Progress, name: str, done: int, total: int, note: str) -> None:
+        if name not in self._tasks:
+            self._tasks[name] = bars.add_task(name, total=total, note=note)
+        bars.update(self._tasks[name], completed=done, total=total, note=escape(note))
+
+    def ended(self, call: Call, outcome: Outcome, progress: RoundProgress) -> None:
+        line = f"{call.label}: {outcome.verdict} in {outcome.seconds:.1f} s"
+        if outcome.verdict is not Verdict.OK:
+            self.say(f"{line}{_faults(outcome)}")
+            for log_line in last_lines(outcome.log):
+                self.say(f"    {log_line}")
+        elif self._bars is None:
+            self.say(f"{line}; {_eta(progress)}")
+
+    def failed(self, call: Call, error: Exception, again: bool) -> None:
+        rest = "it will be tried again" if again else "given up; run the same command to try again"
+        self.say(f"{call.label}: our own side failed ({error}); {rest}")
+
+    def leaderboard(self, board: Board) -> None:
+        """The three rankings as tables."""
+        if not board["complete"]:
+            self.say(f"incomplete: {board['missing_answers']} answers are not known yet")
+        for key, title, share in (
+            ("defenses", "Defenses: share of attacked images classified correctly", "clean"),
+            ("attacks", "Attacks: share of answers that are wrong", "clean correct"),
+            ("targeted_attacks", "Targeted attacks: share of answers that are the target", "clean correct"),
+        ):
+            if board[key]:
+                self.console.print(_table(title, share, board[key]))
+
+
+def _table(title: str, share: str, rows: list[dict[str, Any]]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    table.add_column("rank", justify="right")
+    table.add_column("name", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column(share, justify="right")
+    table.add_column("hardest opponent", overflow="fold")
+    for row in rows:
+        low, high = row["interval"]
+        value = row.get("clean_accuracy", row.get("success_where_clean_correct"))
+        cells = [str(row["rank"]), row["name"], f"{row['normalised']:.3f}", f"{low:.3f}-{high:.3f}"]
+        cells += ["-" if value is None else f"{value:.3f}", worst_case(row)]
+        table.add_row(*map(escape, cells))
+    return table
+
+
+def last_lines(log: str, count: int = LOG_LINES) -> list[str]:
+    """The last lines of a log that say something."""
+    return [line for line in log.splitlines() if line.strip()][-count:]
+
+
+def _faults(outcome: Outcome) -> str:
+    faults = ", ".join(f"{count} {fault}" for fault, count in outcome.faults.items())
+    return f" ({faults})" if faults else ""
+
+
+def _eta(progress: RoundProgress) -> str:
+    if progress.answered == progress.to_answer:
+        return "all known"
+    if progress.seconds_left is None:
+        return f"{progress.calls} calls made"
+    minutes, seconds = divmod(round(progress.seconds_left), 60)
+    return f"{progress.calls} calls made, about {minutes}:{seconds:02d} to go"

@@ -1,0 +1,168 @@
+"""The whole of it: play a tournament, or score again what was played, and write the results."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import harness
+from harness import machine
+from harness.assembly import assemble, read_audits
+from harness.atomic import write_atomic
+from harness.calls import Arena
+from harness.config import Tournament
+from harness.errors import UserError
+from harness.executors.local import LocalExecutor, count_slots, share_out
+from harness.leaderboard import build_leaderboard
+from harness.preparation import Prepared, changed_images, changed_line, prepare
+from harness.publish.tables import Board, write_results
+from harness.records import Slot
+from harness.round import FILE_NAME, Round, read_round, write_round
+from harness.runner import Display, Runner
+from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox
+from harness.store import Store
+
+PACKAGES = ("docker", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml")
+
+
+class Audience(Display, Protocol):
+    """A display that also takes lines before the play begins."""
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to. calls: made in this run, by name of the submission. given_up: our own failures."""
+
+    board: Board
+    round: Round
+    output: Path
+    calls: dict[str, int]
+    given_up: tuple[str, ...] = ()
+
+
+@contextmanager
+def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Store, Sandbox, Prepared, ThreadPoolExecutor]]:
+    """The store held for writing, the sandbox, and the round resolved."""
+    tournament.output.mkdir(parents=True, exist_ok=True)
+    store = Store(tournament.store_path)
+    try:
+        with store.writing(), ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels:
+            name = choose_sandbox(tournament.sandbox)
+            sandbox = open_sandbox(name, Setting(store.identity, tournament.images, audience.say))
+            if swept := sandbox.sweep():
+                audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")
+            prepared = prepare(tournament, store, sandbox, pixels, bool(_gpus(tournament)), audience.say)
+            yield store, sandbox, prepared, pixels
+    finally:
+        store.close()
+
+
+def play(tournament: Tournament, audience: Audience) -> Result:
+    """Plays what is not known yet, scores, and writes the results into the output folder.
+
+    Raises: UserError, or InfrastructureError when our own side is gone; all that was recorded stays.
+    """
+    began, clock = time.time(), time.monotonic()
+    with opened(tournament, audience) as (store, sandbox, prepared, pixels):
+        write_round(prepared.round, tournament.output)
+        store.index.add_round(tournament.output)
+        if not sandbox.isolates:
+            audience.say("the process sandbox does not isolate: play only submissions that you trust")
+        slots = _slots(tournament)
+        arena = Arena(sandbox, store, prepared.round.image_size, prepared.round.labels, pixels)
+        runner = Runner(
+            prepared.round, prepared.attacks, prepared.defenses, store, sandbox, audience,
+            all_versions=tournament.versions_per_call == "all",
+        )  # fmt: skip
+        runner.play(LocalExecutor(slots, arena.play))
+        if changed := changed_images(prepared.dataset, prepared.round.images, began):
+            raise UserError(changed_line(changed[0], len(changed)))
+        board = _write(prepared.round, store, tournament.output, tournament.rules)
+        names = {player.key: player.name for player in (*prepared.attacks, *prepared.defenses)}
+        provenance = _provenance(prepared, sandbox, slots, began, time.monotonic() - clock)
+        write_atomic(tournament.output / "provenance.json", json.dumps(provenance, indent=2) + "\n")
+    calls = {names[key]: count for key, count in runner.calls.items()}
+    return Result(board, prepared.round, tournament.output, calls, tuple(runner.given_up))
+
+
+def score(output: Path, rules: str | None) -> Result:
+    """Scores the round of an output folder again from the store; nothing is called."""
+    round_ = read_round(output)
+    store = open_store(output, round_)
+    try:
+        board = _write(round_, store, output, rules or round_.rules)
+    finally:
+        store.close()
+    return Result(board, round_, output, {})
+
+
+def open_store(output: Path, round_: Round) -> Store:
+    """The store that a round was played into. Raises: UserError when it is gone."""
+    path = output / round_.store
+    if not (path / "index.sqlite").exists():
+        raise UserError(f"{path}: the store of this run is gone; run the tournament again ({FILE_NAME} names it)")
+    return Store(path)
+
+
+def _write(round_: Round, store: Store, output: Path, rules: str) -> Board:
+    audits = read_audits(round_, store.index)
+    table = assemble(round_, store.index, audits)
+    board = build_leaderboard(round_, table, audits, rules)
+    write_results(output, round_, board, table, audits)
+    return board
+
+
+def _gpus(tournament: Tournament) -> list[str]:
+    if tournament.gpu is False:
+        return []
+    found = machine.gpus()
+    if tournament.gpu is True and not found:
+        raise UserError("gpu: true, but nvidia-smi lists no GPU on this machine; set gpu: auto or install the driver")
+    return found
+
+
+def _slots(tournament: Tournament) -> list[Slot]:
+    cores, gpus = machine.usable_cores(), _gpus(tournament)
+    limits = tournament.limits.resolve()
+    if tournament.slots != "auto":
+        return share_out(tournament.slots, cores, gpus)
+    return share_out(
+        count_slots(len(cores), len(gpus), machine.total_memory(), limits.memory, limits.cpus), cores, gpus
+    )
+
+
+def _provenance(
+    prepared: Prepared, sandbox: Sandbox, slots: list[Slot], began: float, seconds: float
+) -> dict[str, Any]:
+    """Clocks, hosts and versions: everything about a run that must not be in its leaderboard."""
+    players = (*prepared.attacks, *prepared.defenses)
+    return {
+        "schema_version": 1,
+        "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+        "seconds": round(seconds, 3),
+        "harness": harness.__version__,
+        "machine": machine.describe(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "sandbox": sandbox.name,
+        "slots": [{"cores": list(slot.cores), "gpu": slot.gpu} for slot in slots],
+        "submissions": [
+            {
+                "name": player.name,
+                "type": player.submission.role,
+                "digest": player.submission.digest,
+                "container": player.container,
+                "authors": player.submission.metadata.authors,
+                "deterministic": player.submission.metadata.deterministic,
+            }
+            for player in players
+        ],
+    }
