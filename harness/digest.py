@@ -42,20 +42,20 @@ def tree_files(folder: Path) -> Iterable[tuple[str, Path]]:
     return sorted(found)
 
 
+def digest_files(kind: str, about: Any, files: Iterable[tuple[str, Path]]) -> str:
+    """The digest of `about` and of the names, execute bits and bytes of `files` (name, path)."""
+    entries = [[name, bool(path.lstat().st_mode & stat.S_IXUSR), digest_file(path)] for name, path in files]
+    return digest_value(kind, [about, entries])
+
+
 def digest_tree(folder: Path, functional_metadata: dict[str, Any]) -> str:
-    """The digest of a submission's folder: names, execute bits and bytes of its files.
+    """The digest of a submission's folder.
 
     `metadata.json` is replaced by `functional_metadata`, so that a new title or description of a
     submission does not make it another submission.
     """
-    entries: list[list[Any]] = []
-    for name, path in tree_files(folder):
-        if name == "metadata.json":
-            continue
-        mode = path.lstat().st_mode
-        executable = bool(mode & stat.S_IXUSR)
-        entries.append([name, executable, digest_file(path)])
-    return digest_value("submission", [functional_metadata, entries])
+    files = [(name, path) for name, path in tree_files(folder) if name != "metadata.json"]
+    return digest_files("submission", functional_metadata, files)
 
 
 def seed_from(kind: str, value: Any) -> int:

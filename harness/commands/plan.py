@@ -11,7 +11,7 @@ from harness.commands.options import tournament_of
 from harness.plan import Player
 from harness.round import Round
 from harness.store import Store
-from harness.terminal import Terminal
+from harness.terminal import Terminal, plain_table
 from harness.tournament import opened
 
 
@@ -22,9 +22,9 @@ def main(arguments: argparse.Namespace) -> int:
     build_if_missing(tournament.dataset, terminal.say)
     with opened(tournament, terminal) as (store, sandbox, prepared, _):
         round_ = prepared.round
-        table = Table(title=f"{round_.tournament}: {len(round_.images)} images, sandbox {sandbox.name}")
-        for column in ("type", "name", "known", "to do", "what"):
-            table.add_column(column, justify="right" if column in ("known", "to do") else "left")
+        title = f"{round_.tournament}: {len(round_.images)} images, sandbox {sandbox.name}"
+        columns = [("type", "name"), ("name", "name"), ("known", "number"), ("to do", "number"), ("what", "name")]
+        table = plain_table(title, columns)
         known, to_do = _attack_rows(table, round_, prepared.attacks, store)
         _defense_rows(table, round_, prepared.defenses, store)
         console.print(table)

@@ -13,7 +13,7 @@ from harness.commands.options import output_of
 from harness.index import CallRecord
 from harness.records import Verdict
 from harness.round import Round, read_round
-from harness.terminal import last_lines
+from harness.terminal import last_lines, plain_table
 from harness.tournament import open_store
 
 FAILED_SHOWN = 20
@@ -40,13 +40,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _ledger(round_: Round, calls: list[CallRecord]) -> Table:
     """What every submission cost, over all runs into this store."""
-    table = Table(title="Ledger", title_justify="left")
-    table.add_column("type")
-    table.add_column("name")
-    for column in ("calls", "images", "seconds", "s / 100 images", "peak MiB"):
-        table.add_column(column, justify="right")
-    table.add_column("not ok")
-    players = [("targeted attack" if one.targeted else "attack", one.name, one.player) for one in round_.attacks]
+    numbers = ("calls", "images", "seconds", "s/100", "peak MiB")
+    columns = [("type", "name"), ("name", "name"), *((name, "number") for name in numbers), ("not ok", "name")]
+    table = plain_table("Ledger (s/100: seconds for 100 images)", columns)
+    players = [("targeted" if one.targeted else "attack", one.name, one.player) for one in round_.attacks]
     players += [("defense", one.name, one.player) for one in round_.defenses]
     for role, name, player in players:
         own = [call for call in calls if call.player == player]

@@ -116,7 +116,7 @@ def _attack_cells(row: Board) -> list[str]:
 
 def worst_case(row: Board) -> str:
     worst = row["worst_case"]
-    return "-" if worst is None else f"{worst['normalised']:.3f} ({worst['opponent']})"
+    return "-" if worst is None else f"{worst['normalised']:.3f} {worst['opponent']}"
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> str:

@@ -14,8 +14,9 @@ import requests
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Mount
+from docker.utils import exclude_paths
 
-from harness.digest import digest_tree
+from harness.digest import digest_files
 from harness.errors import EngineUnavailableError, InfrastructureError, UserError
 from harness.records import Role, Verdict
 from harness.sandbox import Ending, Job, Setting
@@ -117,7 +118,7 @@ class Backend:
                 raise UserError(
                     f"{folder}: has no Dockerfile to build {tag} from; mend 'images' in the tournament file"
                 )
-            context = digest_tree(folder, {"tag": tag, "arguments": arguments})
+            context = _digest_context(folder, {"tag": tag, "arguments": arguments})
             known = self._engine.images.list(filters={"label": f"{CONTEXT_LABEL}={context}"})
             self._built[tag] = str(known[0].id) if known else self._send(tag, folder, arguments, network, context)
         return self._built[tag]
@@ -238,6 +239,16 @@ class _Statistics:
             return
         memory = stats.get("memory_stats") or {}
         self.peak = max(self.peak, memory.get("max_usage", 0), memory.get("usage", 0))
+
+
+def _digest_context(folder: Path, about: dict[str, Any]) -> str:
+    """The digest of what a build sends to the engine: the folder without what `.dockerignore` names."""
+    ignore = folder / ".dockerignore"
+    lines = ignore.read_text().splitlines() if ignore.exists() else []
+    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    names = sorted(exclude_paths(str(folder), patterns))
+    files = [(name, folder / name) for name in names if (folder / name).is_file()]
+    return digest_files("context", about, files)
 
 
 def _wait_aside(container: Container) -> threading.Event:

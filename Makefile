@@ -1,0 +1,63 @@
+# `make help` lists the targets.
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+SANDBOX ?= process
+HARNESS_BUILD_NETWORK ?= default
+KIT_IMAGE := advkit:0.1.0
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+INPUTS := pyproject.toml constraints.txt submissions/kit/pyproject.toml
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
+COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-build-isolation --allow-unsafe \
+	--strip-extras --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $(if $(UPGRADE),--upgrade)
+# PyTorch pins its CUDA packages itself, and only builds with CUDA have them: neither they nor a local version is our pin.
+STRIP := sed -i -E -e '/^(cuda|nvidia|triton)[a-z0-9-]*==/d' -e 's/^([a-z0-9-]+==[^+ ]+)\+[^ ]*/\1/'
+
+.PHONY: help venv run test lock kit-image clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+venv: $(STAMP) ## make .venv with the pinned dependencies
+
+$(STAMP): $(INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Python 3.11 or newer is needed, and "$(PYTHON)" is not: name one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo '$(PYTHON) cannot make virtual environments; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'installing into .venv (the first time takes some minutes, most of it PyTorch)'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@$(PIP) install --constraint constraints.txt pip setuptools wheel
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[photos,dev]' --editable submissions/kit
+	@touch $@
+
+run: venv ## play tournaments/photos.yaml; SANDBOX=docker plays it in containers
+	@$(BIN)/harness run tournaments/photos.yaml --sandbox $(SANDBOX)
+
+test: venv ## lint, types, all tests
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo 'not formatted: run .venv/bin/ruff format' >&2; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/pytest
+
+lock: venv ## resolve the pins again, keeping those that still fit; UPGRADE=1 takes the newest
+	@$(COMPILE) --all-extras --output-file constraints.txt pyproject.toml submissions/kit/pyproject.toml
+	@$(STRIP) constraints.txt
+	@sed -e '/^#/d' constraints.txt > .venv/pins.txt
+	@$(COMPILE) --constraint .venv/pins.txt --output-file submissions/kit/constraints.txt submissions/kit/pyproject.toml
+	@$(STRIP) submissions/kit/constraints.txt
+
+kit-image: ## build the image of the participant kit (a tournament in containers does it by itself)
+	@echo 'building $(KIT_IMAGE) (the first time takes a minute or more)'
+	@docker build --quiet --tag $(KIT_IMAGE) --network $(HARNESS_BUILD_NETWORK) \
+	  $(foreach name,PIP_INDEX_URL PIP_EXTRA_INDEX_URL,$(if $($(name)),--build-arg $(name))) submissions/kit >/dev/null
+
+clean: ## remove .venv and every cache
+	@rm -rf .venv build dist ./*.egg-info submissions/kit/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
