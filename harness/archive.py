@@ -1,9 +1,11 @@
 """Unpacking a stranger's archive: plain files and folders inside one folder, within limits, nothing else."""
 
+import lzma
 import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +18,13 @@ MAX_ARCHIVE_BYTES = 8 << 30
 MAX_UNPACKED_BYTES = 16 << 30
 MAX_ENTRIES = 10_000
 """The first two are the limits of the 2017 competition."""
+
+
+UNREADABLE = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, NotImplementedError,
+    RuntimeError, ValueError,
+)  # fmt: skip
+"""What the standard library raises on archives that are damaged, encrypted, or name one path twice."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ def unpack(archive: Path, target: Path) -> Path:
         else:
             with tarfile.open(archive, "r:*") as opened_tar:
                 _extract(archive, target, _tar_entries(archive, opened_tar))
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{archive}: cannot be unpacked ({error}); pack the folder again") from None
     return _root(archive, target)
 

@@ -1,6 +1,7 @@
 """The command line: one parser; commands are plain functions that return an exit code."""
 
 import argparse
+import errno
 import importlib
 import os
 import signal
@@ -11,9 +12,9 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from harness import __version__
-from harness.errors import InfrastructureError, UserError
+from harness.errors import BUG, EXPECTED_ERROR, INTERRUPTED, OK, InfrastructureError, UserError
 
-OK, EXPECTED_ERROR, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -28,15 +29,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, InfrastructureError) as error:
         _print_error(str(error))
         return EXPECTED_ERROR
-    except KeyboardInterrupt:
-        _print_error("stopped; what is recorded is kept, and the same command goes on from there")
-        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE:
+            return _bug(error)
+        where = error.filename or "the output folder"
+        _print_error(f"{where}: cannot be written ({error.strerror}); make room or mend its rights, and run again")
+        return EXPECTED_ERROR
+    except KeyboardInterrupt:
+        _print_error("stopped; what is recorded is kept, and the same command goes on from there")
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a log instead of a traceback
-        _print_error(f"this is a bug of the harness ({type(error).__name__}: {error}); please report {_write_log()}")
-        return BUG
+        return _bug(error)
+
+
+def _bug(error: Exception) -> int:
+    _print_error(f"this is a bug of the harness ({type(error).__name__}: {error}); please report {_write_log()}")
+    return BUG
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

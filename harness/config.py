@@ -1,5 +1,6 @@
 """The tournament file and what it means. YAML is read here and nowhere else."""
 
+import glob
 import os
 from collections.abc import Hashable
 from pathlib import Path
@@ -120,6 +121,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, Hashable) and key in seen:
                 line = key_node.start_mark.line + 1
@@ -178,7 +181,12 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`data` with every path that it names made absolute; values of a wrong type are left to validation."""
 
     def join(value: Any) -> Any:
-        return os.path.normpath(folder / Path(value).expanduser()) if isinstance(value, str) else value
+        return os.path.normpath(folder / os.path.expanduser(value)) if isinstance(value, str) else value
+
+    def join_pattern(value: Any) -> Any:
+        """A glob is what the file says; brackets in the folder's own name are none of it."""
+        escaped = Path(glob.escape(str(folder)))
+        return os.path.normpath(escaped / os.path.expanduser(value)) if isinstance(value, str) else value
 
     joined = dict(data)
     for key in ("output", "store"):
@@ -192,9 +200,9 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
         joined["dataset"] = join(dataset)
     submissions = joined.get("submissions")
     if isinstance(submissions, str):
-        joined["submissions"] = [join(submissions)]
+        joined["submissions"] = [join_pattern(submissions)]
     elif isinstance(submissions, list):
-        joined["submissions"] = [join(item) for item in submissions]
+        joined["submissions"] = [join_pattern(item) for item in submissions]
     if isinstance(joined.get("images"), dict):
         joined["images"] = {name: join(value) for name, value in joined["images"].items()}
     return joined

@@ -21,9 +21,9 @@ class LabelSpace(Schema):
     """Classes first..first+count-1; `background` is a further answer that a defense may give."""
 
     space: str = "imagenet-1001"
-    first: int = 1
+    first: int = Field(1, ge=0)
     count: int = Field(1000, ge=2)
-    background: int | None = 0
+    background: int | None = Field(0, ge=0)
 
     @property
     def last(self) -> int:

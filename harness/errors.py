@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+OK, EXPECTED_ERROR, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
+"""The exit codes of every command."""
+
 
 class UserError(Exception):
     """Something the caller can mend: every line names the thing, the rule it broke and the next action."""

@@ -84,8 +84,7 @@ def write_png(pixels: Pixels) -> bytes:
         last = start + STORED_BLOCK >= len(raw)
         pieces += [struct.pack("<BHH", last, len(piece), len(piece) ^ 0xFFFF), piece]
     pieces.append(struct.pack(">I", zlib.adler32(raw)))
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"".join([SIGNATURE, header, _chunk(b"IDAT", b"".join(pieces)), _chunk(b"IEND", b"")])
+    return b"".join([_canonical_header(width, height), _chunk(b"IDAT", b"".join(pieces)), _chunk(b"IEND", b"")])
 
 
 def clip_to_budget(adversarial: Pixels, clean: Pixels, epsilon: int) -> tuple[Pixels, Perturbation]:
@@ -93,16 +92,23 @@ def clip_to_budget(adversarial: Pixels, clean: Pixels, epsilon: int) -> tuple[Pi
 
     Saturating uint8 arithmetic throughout: nothing wraps and nothing is rounded.
     """
+    delta = _distance(adversarial, clean)
+    raw_linf = int(delta.max())
+    result, clipped = adversarial, 0
+    if raw_linf > epsilon:
+        result = _clip(adversarial, clean, epsilon)
+        clipped = int(np.count_nonzero(delta > epsilon))
+        delta = _distance(result, clean)
+    squares = int(np.square(delta, dtype=np.uint16).sum(dtype=np.uint64))
+    mean_abs = int(delta.sum(dtype=np.uint64)) / delta.size
+    return result, Perturbation(raw_linf, clipped, min(raw_linf, epsilon), squares**0.5, mean_abs)
+
+
+def _clip(adversarial: Pixels, clean: Pixels, epsilon: int) -> Pixels:
     budget, rest = np.uint8(epsilon), np.uint8(255 - epsilon)
     low = np.maximum(clean, budget) - budget
     high = np.minimum(clean, rest) + budget
-    result = np.minimum(np.maximum(adversarial, low), high)
-    raw_linf = int(_distance(adversarial, clean).max())
-    clipped = int(np.count_nonzero(result != adversarial)) if raw_linf > epsilon else 0
-    delta = _distance(result, clean)
-    squares = int(np.square(delta, dtype=np.uint16).sum(dtype=np.uint64))
-    mean_abs = int(delta.sum(dtype=np.uint64)) / delta.size
-    return result, Perturbation(raw_linf, clipped, int(delta.max()), squares**0.5, mean_abs)
+    return np.minimum(np.maximum(adversarial, low), high)
 
 
 def _distance(left: Pixels, right: Pixels) -> Pixels:
@@ -111,6 +117,10 @@ def _distance(left: Pixels, right: Pixels) -> Pixels:
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
     return b"".join([struct.pack(">I", len(body)), kind, body, struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))])
+
+
+def _canonical_header(width: int, height: int) -> bytes:
+    return SIGNATURE + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
 
 
 def _read_header(data: bytes) -> tuple[int, int, int, int]:
@@ -124,14 +134,17 @@ def _read_header(data: bytes) -> tuple[int, int, int, int]:
 
 
 def _pixel_chunks(data: bytes) -> bytes:
-    """The file without every chunk but IHDR, IDAT and IEND."""
-    pieces, position = [SIGNATURE], len(SIGNATURE)
+    """The file without every chunk but its first, IHDR, and IDAT and IEND.
+
+    A second IHDR would have the decoder believe another size or mode than the one that was judged.
+    """
+    pieces, position = [data[:IHDR_END]], IHDR_END
     while position + 12 <= len(data):
         (length,) = struct.unpack(">I", data[position : position + 4])
         kind, end = data[position + 4 : position + 8], position + 12 + length
         if end > len(data):
             raise ImageFaultError(Fault.CORRUPT, "is truncated")
-        if kind in (b"IHDR", b"IDAT", b"IEND"):
+        if kind in (b"IDAT", b"IEND"):
             pieces.append(data[position:end])
         if kind == b"IEND":
             return b"".join(pieces)
@@ -145,7 +158,8 @@ def _read_stored(data: bytes, width: int, height: int) -> Pixels | None:
     blocks = -(-total // STORED_BLOCK)
     body = 2 + 5 * blocks + total + 4
     start = IHDR_END + 8
-    if len(data) != start + body + 4 + 12 or data[IHDR_END + 4 : start + 2] != b"IDAT\x78\x01":
+    head = _canonical_header(width, height) + struct.pack(">I", body) + b"IDAT\x78\x01"
+    if len(data) != start + body + 4 + 12 or not data.startswith(head) or not data.endswith(_chunk(b"IEND", b"")):
         return None
     view = memoryview(data)[start : start + body]
     pieces: list[memoryview] = []

@@ -3,7 +3,8 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class Index:
 
     def __init__(self, path: Path) -> None:
         """Opens the database at `path`, making it where there is none. Raises: UserError if it is none of ours."""
+        self._path = path
         self._lock = threading.Lock()
         try:
             self._database = sqlite3.connect(path, timeout=30, check_same_thread=False)
@@ -73,12 +75,21 @@ class Index:
         if version not in (0, SCHEMA_VERSION):
             raise UserError(f"{path}: was made by another version of the harness; choose another output")
 
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction. Raises: UserError when the disk does not take it."""
+        try:
+            with self._lock, self._database:
+                yield
+        except sqlite3.OperationalError as error:
+            raise UserError(f"{self._path}: the index cannot be written ({error}); make room and run again") from None
+
     def canonical_of(self, sources: Iterable[str]) -> dict[str, str]:
         """Digest of a dataset's file -> digest of its canonical image, for those that are known."""
         return self._lookup("SELECT digest, canonical FROM sources WHERE digest IN", list(sources))
 
     def add_sources(self, pairs: Iterable[tuple[str, str]]) -> None:
-        with self._lock, self._database:
+        with self._writing():
             self._database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", pairs)
 
     def known_calls(self, keys: Iterable[str]) -> set[str]:
@@ -111,14 +122,14 @@ class Index:
         )  # fmt: skip
         audits = [(unit.key, position, *asdict(audit).values()) for position, audit in enumerate(outcome.images)]
         answers = [(unit.player, item.digest, item.label, item.fault) for item in outcome.predictions]
-        with self._lock, self._database:
+        with self._writing():
             self._database.execute(f"INSERT OR REPLACE INTO calls VALUES (NULL{', ?' * 13})", call)
             self._database.executemany(f"INSERT OR REPLACE INTO audits VALUES (?{', ?' * 9})", audits)
             self._database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?)", answers)
 
     def record_attempt(self, key: str, label: str, error: str, finished: str) -> None:
         """Notes that our own side failed at a call."""
-        with self._lock, self._database:
+        with self._writing():
             self._database.execute("INSERT INTO attempts VALUES (NULL, ?, ?, ?, ?)", (key, label, error, finished))
 
     def attempts(self) -> list[tuple[str, str, str]]:
@@ -141,7 +152,7 @@ class Index:
 
     def add_round(self, output: Path) -> None:
         """Notes that a round was played into `output`, so that `gc` keeps what it needs."""
-        with self._lock, self._database:
+        with self._writing():
             self._database.execute("INSERT OR REPLACE INTO rounds VALUES (?)", (str(output),))
 
     def rounds(self) -> list[Path]:
@@ -151,7 +162,7 @@ class Index:
 
     def keep_only(self, units: Iterable[str], players: Iterable[str]) -> None:
         """Forgets the attack calls that are not among `units`, and what defenses not among `players` answered."""
-        with self._lock, self._database:
+        with self._writing():
             self._database.execute("CREATE TEMP TABLE kept (name TEXT PRIMARY KEY)")
             self._database.executemany(
                 "INSERT OR IGNORE INTO kept VALUES (?)", [(name,) for name in (*units, *players)]
@@ -164,7 +175,7 @@ class Index:
 
     def forget_sources(self, canonical: Iterable[str]) -> None:
         """Forgets which files of datasets these canonical images came from."""
-        with self._lock, self._database:
+        with self._writing():
             rows = [(digest,) for digest in canonical]
             self._database.executemany("DELETE FROM sources WHERE canonical = ?", rows)
 

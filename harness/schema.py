@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -27,7 +28,7 @@ def parse_size(value: Any) -> Any:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", value)
     if not match or match[2].lower() not in SIZE_UNITS:
         raise ValueError("is a number of bytes, such as 512 MiB or 4 GiB")
-    return int(float(match[1]) * SIZE_UNITS[match[2].lower()])
+    return int(Decimal(match[1]) * SIZE_UNITS[match[2].lower()])
 
 
 Bytes = Annotated[int, BeforeValidator(parse_size)]

@@ -75,7 +75,7 @@ class Submission:
 
 
 def is_archive(path: Path) -> bool:
-    return path.name.lower().endswith(ARCHIVE_SUFFIXES)
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES) and path.is_file()
 
 
 def find_submissions(patterns: Iterable[str]) -> tuple[list[Path], list[str]]:
@@ -90,11 +90,10 @@ def find_submissions(patterns: Iterable[str]) -> tuple[list[Path], list[str]]:
         matches = sorted(Path(match) for match in glob.glob(pattern))
         if not matches:
             faults.append(f"{pattern}: no submission is there; check the path under 'submissions'")
-        exact = glob.escape(pattern) == pattern
         for path in matches:
             if (path / "metadata.json").exists() or is_archive(path):
                 found[path] = None
-            elif exact:
+            elif pattern in (str(path), glob.escape(str(path))):
                 faults.append(f"{path}: is no submission, it has no metadata.json; see docs/formats.md")
             elif path.is_dir() and not path.name.startswith((".", "__")):
                 notices.append(f"{path}: passed over, it has no metadata.json")

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from harness.records import Fault
@@ -34,25 +35,29 @@ def read_output(folder: Path, name: str, max_bytes: int) -> bytes:
     except OSError as error:
         kind = "is a link" if error.errno == errno.ELOOP else f"cannot be opened ({error.strerror})"
         raise OutputFaultError(Fault.NOT_A_FILE, kind) from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             raise OutputFaultError(Fault.NOT_A_FILE, "is no regular file of its own")
         if status.st_size > max_bytes:
             raise OutputFaultError(Fault.TOO_LARGE, f"has {status.st_size} bytes, more than {max_bytes}")
-        return file.read(max_bytes)
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read(max_bytes)
+    finally:
+        os.close(handle)
 
 
 def count_unknown(folder: Path, expected: Iterable[str]) -> int:
-    """How many entries of `folder` nobody asked for; counting stops at MAX_LISTED."""
+    """How many entries of `folder` nobody asked for; counting stops at MAX_LISTED.
+
+    A folder that the submission removed or closed to us has none.
+    """
     names = set(expected)
-    unknown = 0
-    with os.scandir(folder) as entries:
-        for number, entry in enumerate(entries):
-            if number >= MAX_LISTED:
-                break
-            unknown += entry.name not in names
-    return unknown
+    try:
+        with os.scandir(folder) as entries:
+            return sum(entry.name not in names for entry in islice(entries, MAX_LISTED))
+    except OSError:
+        return 0
 
 
 def bytes_below(folder: Path, enough: int) -> int:

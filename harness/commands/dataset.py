@@ -7,10 +7,9 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from harness.cli import OK
 from harness.config import DatasetConfig
 from harness.dataset import Dataset, Picture, describe, load_dataset
-from harness.errors import UserError
+from harness.errors import OK, UserError
 from harness.images import ImageFaultError, read_png
 from harness.machine import usable_cores
 
@@ -41,8 +40,11 @@ def build(folder: Path) -> None:
 
 def build_if_missing(config: DatasetConfig, say: Callable[[str], None]) -> None:
     """Builds a dataset that can build itself and was not built yet."""
-    missing = config.images is None and config.path.is_dir() and not (config.path / "images").is_dir()
-    if missing and describe(config.path).build:
+    if config.images is not None or config.metadata is not None or not config.path.is_dir():
+        return
+    description = describe(config.path)
+    there = (config.path / "images").is_dir() and (config.path / description.metadata).exists()
+    if description.build and not there:
         say(f"building the dataset {config.path.name}")
         build(config.path)
 

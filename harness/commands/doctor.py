@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from harness import machine
-from harness.cli import EXPECTED_ERROR, OK
+from harness.errors import EXPECTED_ERROR, OK
 from harness.executors.local import count_slots
 from harness.records import Limits
 from harness.sandbox import choose_sandbox

@@ -3,8 +3,8 @@
 import argparse
 import shutil
 
-from harness.cli import OK
 from harness.commands.options import output_of
+from harness.errors import OK
 from harness.round import FILE_NAME, Round, read_round
 from harness.store import Store
 from harness.tournament import open_store

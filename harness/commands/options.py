@@ -1,6 +1,7 @@
 """From the command line to a tournament or to a run's folder, the same for every command."""
 
 import argparse
+import glob
 import os
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
             found[key] = os.path.abspath(value)
     folders = [arguments.attacks_dir, arguments.targeted_attacks_dir, arguments.defenses_dir]
     if any(folders):
-        found["submissions"] = [os.path.join(os.path.abspath(folder), "*") for folder in folders if folder]
+        found["submissions"] = [os.path.join(glob.escape(os.path.abspath(folder)), "*") for folder in folders if folder]
     return found | _dataset(arguments)
 
 

@@ -5,9 +5,9 @@ import argparse
 from rich.console import Console
 from rich.table import Table
 
-from harness.cli import OK
 from harness.commands.dataset import build_if_missing
 from harness.commands.options import tournament_of
+from harness.errors import OK
 from harness.plan import Player
 from harness.round import Round
 from harness.store import Store

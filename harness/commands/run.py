@@ -4,9 +4,9 @@ import argparse
 
 from rich.console import Console
 
-from harness.cli import EXPECTED_ERROR, OK
 from harness.commands.dataset import build_if_missing
 from harness.commands.options import tournament_of
+from harness.errors import EXPECTED_ERROR, OK
 from harness.terminal import Terminal
 from harness.tournament import Result, play
 

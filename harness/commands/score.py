@@ -4,8 +4,8 @@ import argparse
 
 from rich.console import Console
 
-from harness.cli import EXPECTED_ERROR, OK
 from harness.commands.options import output_of
+from harness.errors import EXPECTED_ERROR, OK
 from harness.terminal import Terminal
 from harness.tournament import score
 

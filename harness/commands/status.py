@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.assembly import assemble, read_audits
-from harness.cli import OK
 from harness.commands.options import output_of
+from harness.errors import OK
 from harness.index import CallRecord
 from harness.records import Verdict
 from harness.round import Round, read_round

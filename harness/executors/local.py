@@ -54,12 +54,16 @@ class LocalExecutor:
 
 
 def share_out(slots: int, cores: list[int], gpus: list[str]) -> list[Slot]:
-    """`slots` slots over the cores and GPUs given; where there are fewer cores than slots, cores are shared."""
+    """`slots` slots over the cores and GPUs given; where there are fewer cores than slots, cores are shared.
+
+    Every slot gets as many cores as every other: the number of threads decides the last bits of a sum, and so
+    whether a call that is made again gives the same image.
+    """
+    each = max(1, len(cores) // slots)
     shares = []
     for number in range(slots):
-        own = cores[number * len(cores) // slots : (number + 1) * len(cores) // slots]
-        own = own or [cores[number % len(cores)]]
-        shares.append(Slot(number, tuple(own), gpus[number % len(gpus)] if gpus else None))
+        own = tuple(cores[(number * each + offset) % len(cores)] for offset in range(each))
+        shares.append(Slot(number, own, gpus[number % len(gpus)] if gpus else None))
     return shares
 
 

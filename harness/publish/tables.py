@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from harness.assembly import AuditTable
 from harness.atomic import atomic_path, write_atomic
@@ -46,7 +47,8 @@ def write_results(folder: Path, round_: Round, board: Board, table: ScoreTable, 
         body = [[row["name"], row["score"]] for row in board[rows]]
         write_atomic(folder / f"{name}.csv", _csv([[header, "Score"], *body]))
     write_atomic(folder / "all_classification.csv", _csv([CLASSIFICATION_HEADER, *classifications(table)]))
-    _write_parquet(folder / "predictions.parquet", round_, table, audits)
+    _write_parquet(folder / "predictions.parquet", [_frame(table, *part) for part in _parts(round_, table, audits)])
+    _write_parquet(folder / "attack_images.parquet", list(_image_frames(round_, table, audits)))
 
 
 def classifications(table: ScoreTable) -> Iterator[tuple[str | int | bool, ...]]:
@@ -125,21 +127,42 @@ def _csv(rows: Iterable[Iterable[Any]]) -> str:
     return text.getvalue()
 
 
-def _write_parquet(path: Path, round_: Round, table: ScoreTable, audits: AuditTable) -> None:
-    """One row for each (attack, epsilon, defense, image); the clean images are there as the attack `clean`."""
+def _write_parquet(path: Path, frames: "list[pd.DataFrame]") -> None:
     import pandas as pd
 
-    frames = [_frame(table, *part) for part in _parts(round_, table, audits)]
     with atomic_path(path) as temporary:
-        pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
+        (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()).to_parquet(temporary, index=False)
+
+
+def _budgets(round_: Round) -> npt.NDArray[np.int16]:
+    """The budget of each image, epsilon axis x N."""
+    images = len(round_.images)
+    return np.repeat(np.array(round_.budgets, dtype=np.int16), min(round_.batch_size, images), axis=1)[:, :images]
+
+
+def _image_frames(round_: Round, table: ScoreTable, audits: AuditTable) -> "Iterator[pd.DataFrame]":
+    """One row for each adversarial image: what was wrong with it, and how far it is from the clean one."""
+    import pandas as pd
+
+    budgets = _budgets(round_)
+    for attack, epsilon in np.ndindex(table.valid.shape[:2]):
+        about = {
+            "attack": table.attacks[attack],
+            "targeted": bool(attack >= table.untargeted),
+            "epsilon": budgets[epsilon],
+            "image": table.images,
+            "digest": audits.digests[attack, epsilon],
+            "fault": audits.faults[attack, epsilon],
+        }
+        yield pd.DataFrame(about | {name: values[attack, epsilon] for name, values in audits.measures.items()})
 
 
 def _parts(round_: Round, table: ScoreTable, audits: AuditTable) -> Iterator[tuple[Any, ...]]:
-    """(attack, targeted, budget, valid, digest: N each; labels: D x N) for the clean images and each attack."""
+    """(attack, targeted, budget, valid, digest: N each; labels: D x N); the clean images are the attack `clean`."""
     images = len(table.images)
     clean = np.array([image.clean for image in round_.images], dtype=object)
     yield "clean", False, np.zeros(images, dtype=np.int16), np.ones(images, dtype=bool), clean, table.clean
-    budgets = np.repeat(np.array(round_.budgets, dtype=np.int16), round_.batch_size, axis=1)[:, :images]
+    budgets = _budgets(round_)
     for attack, epsilon in np.ndindex(table.valid.shape[:2]):
         yield (
             table.attacks[attack],
