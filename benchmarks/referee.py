@@ -3,7 +3,8 @@
 Four light attacks and three light defenses (numpy and Pillow, no network) play on 60 photographs of 299x299, so
 that nearly all of the time is the referee's: staging, containers, decoding, clipping, encoding, scoring. The
 plain way runs the same calls one after the other with `docker run`, clips with int32 arrays and saves with
-Pillow's defaults, as the 2017 toolkit did.
+Pillow's defaults, as the 2017 toolkit did. Once with the calls of `versions_per_call: 1` (a defense is called for
+each attack), once with those of `all` (a defense is called once, as by the toolkit).
 
     python benchmarks/referee.py [--repeat 3]
 
@@ -14,7 +15,6 @@ seconds (of the process and its children, without the containers) of both, inter
 import argparse
 import json
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -73,7 +73,7 @@ def write_dataset(folder: Path) -> None:
     (folder / "dataset.csv").write_text("\n".join(rows) + "\n")
 
 
-def plain_way(folder: Path) -> None:
+def plain_way(folder: Path, versions: str) -> None:
     """The same calls one after the other; this function is what the benchmark compares with."""
     images, work = folder / "dataset" / "images", folder / "plain"
     bounds = {}
@@ -93,14 +93,17 @@ def plain_way(folder: Path) -> None:
             low, high = bounds[path.name]
             clipped = np.clip(np.array(Image.open(path).convert("RGB")), low, high)
             Image.fromarray(clipped).save(everything / f"{attack.name}_{path.name}")
+    batches = [everything]
+    if versions == "1":
+        batches = [work / f"batch_{attack.name}" for attack in (folder / "attacks").iterdir()]
+        for path in everything.iterdir():
+            batch = work / f"batch_{path.name.partition('_')[0]}"
+            batch.mkdir(exist_ok=True)
+            path.rename(batch / path.name)
     for defense in sorted((folder / "defenses").iterdir()):
         output = work / defense.name
         output.mkdir()
-        for attack in sorted((folder / "attacks").iterdir()):
-            batch = work / f"{defense.name}_{attack.name}"
-            batch.mkdir()
-            for path in everything.glob(f"{attack.name}_*"):
-                shutil.copy(path, batch / path.name)
+        for batch in batches:
             docker_run(defense, batch, output, ["/input_images", "/output/result.csv"])
 
 
@@ -112,7 +115,7 @@ def docker_run(submission: Path, inputs: Path, output: Path, arguments: list[str
     subprocess.run(command, check=True)
 
 
-def harness_way(folder: Path) -> list[str]:
+def harness_way(folder: Path, versions: str) -> list[str]:
     """The command that plays the same through the harness."""
     flags = {
         "--attacks-dir": folder / "attacks",
@@ -122,6 +125,7 @@ def harness_way(folder: Path) -> list[str]:
         "--output-dir": folder / "run",
         "--sandbox": "docker",
         "--epsilon": EPSILON,
+        "--versions-per-call": versions,
     }
     return [sys.executable, "-m", "harness", "run", *(str(word) for pair in flags.items() for word in pair)]
 
@@ -139,27 +143,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The referee's own cost, against the plain way.")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--image", default="harness-test/python-numpy:1", help="has Python, numpy and Pillow")
-    parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--plain", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.plain:
-        plain_way(arguments.plain)
+        plain_way(Path(arguments.plain[0]), arguments.plain[1])
         return
     if not (PHOTOS / "images").is_dir():
         subprocess.run([sys.executable, PHOTOS / "build.py"], check=True)
-    results: dict[str, list[tuple[float, float]]] = {"plain way": [], "harness": []}
-    for _ in range(arguments.repeat):
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            write_dataset(folder / "dataset")
-            for seed in range(4):
-                program = ATTACK.format(seed=seed)
-                write_submission(folder / "attacks" / f"attack{seed}", "attack", program, arguments.image)
-            for seed in range(3):
-                program = DEFENSE.format(seed=seed)
-                write_submission(folder / "defenses" / f"defense{seed}", "defense", program, arguments.image)
-            results["plain way"].append(measure([sys.executable, __file__, "--plain", name]))
-            results["harness"].append(measure(harness_way(folder)))
-    report(results)
+    for versions in ("1", "all"):
+        results: dict[str, list[tuple[float, float]]] = {"plain way": [], "harness": []}
+        for _ in range(arguments.repeat):
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                write_all(folder, arguments.image)
+                plain = [sys.executable, __file__, "--plain", name, versions]
+                results["plain way"].append(measure(plain))
+                results["harness"].append(measure(harness_way(folder, versions)))
+        print(f"versions_per_call: {versions}")
+        report(results)
+
+
+def write_all(folder: Path, image: str) -> None:
+    write_dataset(folder / "dataset")
+    for seed in range(4):
+        write_submission(folder / "attacks" / f"attack{seed}", "attack", ATTACK.format(seed=seed), image)
+    for seed in range(3):
+        write_submission(folder / "defenses" / f"defense{seed}", "defense", DEFENSE.format(seed=seed), image)
 
 
 def report(results: dict[str, list[tuple[float, float]]]) -> None:

@@ -67,7 +67,7 @@ def read_png(data: bytes, size: tuple[int, int]) -> Pixels:
         return stored
     try:
         with Image.open(io.BytesIO(_pixel_chunks(data)), formats=["PNG"]) as image:
-            return np.asarray(image.convert("RGB"))
+            return np.asarray(image)
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
         raise ImageFaultError(Fault.CORRUPT, f"cannot be decoded: {error}") from None
 

@@ -1,5 +1,6 @@
 """What this machine has: cores, memory, GPUs, disk."""
 
+import ctypes
 import os
 import platform
 import shutil
@@ -7,6 +8,11 @@ import subprocess
 from pathlib import Path
 
 import psutil
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Names of malloc.h."""
+
+KEPT_BYTES = 32 << 20
 
 
 def usable_cores() -> list[int]:
@@ -37,6 +43,18 @@ def gpus() -> list[str]:
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in listed.stdout.splitlines() if line.strip()]
+
+
+def keep_freed_memory() -> None:
+    """Has the C library keep the memory of a freed image for the next one, where it is glibc.
+
+    By default it hands buffers of that size back to the kernel, which zeroes them again for the next image:
+    measured on 299x299, 1 to 2 ms of system time for each image that passes through the referee.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def describe() -> dict[str, str | int]:

@@ -77,26 +77,26 @@ class Terminal:
             self.say(f"incomplete: {board['missing_answers']} answers are not known yet")
         for key, title, share in (
             ("defenses", "Defenses: share of attacked images classified correctly", "clean"),
-            ("attacks", "Attacks: share of answers that are wrong", "where clean"),
-            ("targeted_attacks", "Targeted attacks: share of answers that are the target", "where clean"),
+            ("attacks", "Attacks: share of answers that are wrong", "clean correct"),
+            ("targeted_attacks", "Targeted attacks: share of answers that are the target", "clean correct"),
         ):
             if board[key]:
                 self.console.print(_table(title, share, board[key]))
 
 
 def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
-    """A table without lines; columns are (header, kind). Numbers are never cut, a `name` may be where it is narrow."""
+    """A table without lines. Columns are (header, kind): `number`, `name` (both never cut), or `text`."""
     table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for header, kind in columns:
         justify: JustifyMethod = "right" if kind == "number" else "left"
-        width = len(header) if kind == "number" else None
-        table.add_column(header, justify=justify, no_wrap=True, overflow="ellipsis", min_width=width)
+        width = min(len(header), 8)
+        table.add_column(header, justify=justify, no_wrap=kind != "text", overflow="fold", min_width=width)
     return table
 
 
 def _table(title: str, share: str, rows: list[dict[str, Any]]) -> Table:
-    columns = [("rank", "number"), ("name", "name"), ("score", "number"), ("95 % interval", "number")]
-    table = plain_table(title, [*columns, (share, "number"), ("hardest opponent", "name")])
+    columns = [("#", "number"), ("name", "name"), ("score", "number"), ("95 % interval", "number")]
+    table = plain_table(title, [*columns, (share, "number"), ("hardest opponent", "text")])
     for row in rows:
         low, high = row["interval"]
         value = row.get("clean_accuracy", row.get("success_where_clean_correct"))

@@ -72,6 +72,7 @@ def play(tournament: Tournament, audience: Audience) -> Result:
     Raises: UserError, or InfrastructureError when our own side is gone; all that was recorded stays.
     """
     began, clock = time.time(), time.monotonic()
+    machine.keep_freed_memory()
     with opened(tournament, audience) as (store, sandbox, prepared, pixels):
         write_round(prepared.round, tournament.output)
         store.index.add_round(tournament.output)

@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _ledger(round_: Round, calls: list[CallRecord]) -> Table:
     """What every submission cost, over all runs into this store."""
     numbers = ("calls", "images", "seconds", "s/100", "peak MiB")
-    columns = [("type", "name"), ("name", "name"), *((name, "number") for name in numbers), ("not ok", "name")]
+    columns = [("type", "name"), ("name", "name"), *((name, "number") for name in numbers), ("not ok", "text")]
     table = plain_table("Ledger (s/100: seconds for 100 images)", columns)
     players = [("targeted" if one.targeted else "attack", one.name, one.player) for one in round_.attacks]
     players += [("defense", one.name, one.player) for one in round_.defenses]
@@ -56,10 +56,15 @@ def _ledger(round_: Round, calls: list[CallRecord]) -> Table:
             str(images),
             f"{seconds:.1f}",
             f"{100 * seconds / images:.1f}" if images else "-",
-            f"{max((call.peak_memory for call in own), default=0) / (1 << 20):.0f}",
+            _mebibytes(max((call.peak_memory for call in own), default=0)),
             ", ".join(f"{count} {verdict}" for verdict, count in bad.items()),
         )
     return table
+
+
+def _mebibytes(memory: int) -> str:
+    """A call that was too short to be looked at has no peak."""
+    return f"{memory / (1 << 20):.0f}" if memory else "-"
 
 
 def _print_failures(console: Console, calls: list[CallRecord]) -> None:

@@ -1,0 +1,103 @@
+"""Documentation cannot rot: what the program knows is described, and what is described is there."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.cli import build_parser
+from harness.config import DatasetConfig, LimitsConfig, Tournament, load_tournament
+from harness.dataset import Description, LabelSpace
+from harness.publish import tables
+from harness.records import Fault, Verdict
+from harness.sandbox import THREAD_VARIABLES
+from harness.scoring import POLICIES
+from harness.submission import Metadata
+
+ROOT = Path(__file__).resolve().parent.parent
+FORMATS = (ROOT / "docs" / "formats.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+README = (ROOT / "README.md").read_text()
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("submissions/*.md")])
+
+
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    actions = build_parser()._actions
+    return dict(next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction)))
+
+
+@pytest.mark.parametrize("command", sorted(subparsers()))
+def test_every_command_and_option_is_described(command):
+    options = {
+        option
+        for action in subparsers()[command]._actions
+        for option in action.option_strings
+        if option.startswith("--") and "_" not in option and option not in ("--help", "--nosave-all-classification")
+    }
+    assert f"harness {command}" in COMMANDS
+    assert sorted(option for option in options if option not in COMMANDS) == []
+
+
+@pytest.mark.parametrize("model", [Tournament, DatasetConfig, Metadata, Description], ids=lambda model: model.__name__)
+def test_every_key_is_described(model):
+    keys = set(model.model_fields) - {"limits", "labels"} | (set() if model is not Metadata else {"labels"})
+    assert sorted(key for key in keys if f"`{key}`" not in FORMATS) == []
+
+
+@pytest.mark.parametrize(("prefix", "model"), [("limits", LimitsConfig), ("labels", LabelSpace)])
+def test_every_nested_key_is_described(prefix, model):
+    missing = [key for key in model.model_fields if f"`{prefix}.{key}`" not in FORMATS]
+    assert missing == []
+
+
+@pytest.mark.parametrize("key", sorted(set(Tournament.model_fields) & {"batch_size", "epsilon", "seed", "rules"}))
+def test_described_defaults_are_the_real_ones(key):
+    row = next(line for line in FORMATS.splitlines() if line.startswith(f"| `{key}` |"))
+    assert row.split("|")[2].strip() == str(Tournament.model_fields[key].default)
+
+
+def test_every_verdict_and_fault_is_described():
+    assert [name for name in (*Verdict, *Fault) if f"`{name}`" not in FORMATS] == []
+
+
+def test_every_variable_of_a_submission_is_described():
+    assert [name for name in (*THREAD_VARIABLES, "HARNESS_SEED") if name not in FORMATS] == []
+
+
+def test_every_rule_set_is_described():
+    rules = (ROOT / "docs" / "rules.md").read_text()
+    assert [name for name in POLICIES if f"`{name}`" not in rules] == []
+
+
+def test_every_result_file_is_described():
+    names = [f"{name}.csv" for name in (*tables.MATRICES, *tables.RANKINGS, "all_classification")]
+    names += ["leaderboard.json", "leaderboard.md", "predictions.parquet", "attack_images.parquet", "provenance.json"]
+    assert [name for name in names if name not in FORMATS] == []
+
+
+def test_the_commands_of_the_readme_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
+    assert set(re.findall(r"^ +harness ([a-z]+)", README, re.MULTILINE)) <= set(subparsers())
+    assert {"run", "test"} <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text())
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tournaments/*.yaml")), ids=lambda path: path.name)
+def test_ready_tournaments_are_valid(path):
+    tournament = load_tournament(path)
+    assert tournament.dataset.path.is_dir()
+
+
+def test_the_versions_agree():
+    import harness
+
+    assert f'version = "{harness.__version__}"' in (ROOT / "pyproject.toml").read_text()
+    assert f"## {harness.__version__}" in (ROOT / "CHANGELOG.md").read_text()
