@@ -52,7 +52,11 @@ class Result:
 @contextmanager
 def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Store, Sandbox, Prepared, ThreadPoolExecutor]]:
     """The store held for writing, the sandbox, and the round resolved."""
-    tournament.output.mkdir(parents=True, exist_ok=True)
+    output = tournament.output
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{output}: the output folder cannot be made ({error.strerror}); choose another") from None
     store = Store(tournament.store_path)
     try:
         with store.writing(), ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels:
