@@ -2,11 +2,13 @@
 
 import lzma
 import os
+import secrets
 import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -45,8 +47,8 @@ def unpack(archive: Path, target: Path) -> Path:
         if archive.stat().st_size > MAX_ARCHIVE_BYTES:
             raise UserError(f"{archive}: is larger than {MAX_ARCHIVE_BYTES >> 30} GiB; make it smaller")
         if archive.name.lower().endswith(".zip"):
-            with zipfile.ZipFile(archive) as opened:
-                _extract(archive, target, _zip_entries(archive, opened))
+            with zipfile.ZipFile(archive) as opened, closing(_zip_entries(archive, opened)) as entries:
+                _extract(archive, target, entries)
         else:
             with tarfile.open(archive, "r:*") as opened_tar:
                 _extract(archive, target, _tar_entries(archive, opened_tar))
@@ -55,7 +57,7 @@ def unpack(archive: Path, target: Path) -> Path:
     return _root(archive, target)
 
 
-def _zip_entries(archive: Path, opened: zipfile.ZipFile) -> Iterator[tuple[_Entry, IO[bytes]]]:
+def _zip_entries(archive: Path, opened: zipfile.ZipFile) -> Generator[tuple[_Entry, IO[bytes]], None, None]:
     for info in opened.infolist():
         kind = (info.external_attr >> 28) & 0xF
         if info.is_dir():
@@ -118,3 +120,37 @@ def copy_tree(source: Path, target: Path, *, link: bool = False) -> None:
     """Copies (or hard-links) just those files of a validated folder that its digest was made of."""
     ignore = shutil.ignore_patterns(*IGNORED_NAMES)
     shutil.copytree(source, target, ignore=ignore, symlinks=True, copy_function=os.link if link else shutil.copy2)
+
+
+def remove_tree(folder: Path) -> None:
+    """Removes a folder that a stranger may have filled, as far as it can be removed.
+
+    However deep it is: folders are moved up beside `folder` before they are emptied, so that no path gets long
+    and nothing recurses. Never through a link.
+    """
+    pending = [folder]
+    while pending:
+        top = pending.pop()
+        with suppress(OSError):
+            handle = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                pending += _empty(handle, folder.parent)
+            finally:
+                os.close(handle)
+            os.rmdir(top)
+
+
+def _empty(handle: int, place: Path) -> list[Path]:
+    """Removes the files of an open folder and moves its folders to `place`; where they are now is returned."""
+    moved = []
+    with os.scandir(handle) as entries:
+        found = list(entries)
+    for entry in found:
+        with suppress(OSError):
+            if entry.is_dir(follow_symlinks=False):
+                aside = place / f".{secrets.token_hex(8)}"
+                os.rename(entry.name, aside, src_dir_fd=handle)
+                moved.append(aside)
+            else:
+                os.unlink(entry.name, dir_fd=handle)
+    return moved

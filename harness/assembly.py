@@ -81,6 +81,12 @@ def _answers(known: dict[str, int | None], digests: npt.NDArray[np.object_]) -> 
     return np.array([NO_ANSWER if value is None else value for value in values], dtype=np.int32)
 
 
+def image_budgets(round_: Round) -> npt.NDArray[np.int16]:
+    """The budget that each image was attacked with on each position of the epsilon axis: int16 E x N, 0..255."""
+    each = np.repeat(np.array(round_.budgets, dtype=np.int16), round_.batch_size, axis=1)
+    return each[:, : len(round_.images)]
+
+
 def count_faults(faults: npt.NDArray[np.object_]) -> dict[str, int]:
     """How many images each kind of fault cost, kinds in the order of `records.Fault`."""
     return {fault.value: count for fault in Fault if (count := int(np.count_nonzero(faults == fault.value)))}

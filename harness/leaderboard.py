@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.assembly import AuditTable, count_faults
+from harness.assembly import AuditTable, count_faults, image_budgets
 from harness.round import Round
 from harness.scoring import (
     NO_ANSWER,
@@ -51,6 +51,7 @@ def _defense_rows(round_: Round, table: ScoreTable, points: Points) -> list[Row]
     by_image = defense_points(points)
     possible = int(points.for_defenses.sum()) * len(table.epsilons)
     counted = points.correct[points.for_defenses]
+    budgets = image_budgets(round_)
     opponents = [name for name, used in zip(table.attacks, points.for_defenses, strict=True) if used]
     against = counted.mean(axis=(1, 3)) if len(opponents) else np.zeros((0, len(table.defenses)))
     rows = [
@@ -58,7 +59,7 @@ def _defense_rows(round_: Round, table: ScoreTable, points: Points) -> list[Row]
             "name": defense.name,
             "submission": defense.submission,
             "clean_accuracy": _share((table.clean[number] == table.true_labels).mean()),
-            "per_epsilon": _per_epsilon(table, counted[:, :, number, :].mean(axis=(0, 2)) if len(opponents) else []),
+            "per_epsilon": _per_epsilon(budgets, counted[:, :, number, :]),
             "worst_case": _hardest(against[:, number], opponents),
             "missing_labels": int(np.count_nonzero(table.labels[:, :, number, :] == NO_ANSWER)),
         }
@@ -71,13 +72,13 @@ def _attack_rows(round_: Round, table: ScoreTable, points: Points, audits: Audit
     kind = slice(table.untargeted, None) if targeted else slice(0, table.untargeted)
     won = (points.hit if targeted else points.fooled)[kind]
     opponents = [name for name, used in zip(table.defenses, points.for_attacks, strict=True) if used]
-    counted = won[:, :, points.for_attacks, :]
+    counted, budgets = won[:, :, points.for_attacks, :], image_budgets(round_)
     rows = [
         {
             "name": attack.name,
             "submission": attack.submission,
             "success_where_clean_correct": _success_where_clean_correct(table, won[number]),
-            "per_epsilon": _per_epsilon(table, counted[number].mean(axis=(1, 2)) if opponents else []),
+            "per_epsilon": _per_epsilon(budgets, counted[number].transpose(1, 0, 2)),
             "worst_case": _hardest(counted[number].mean(axis=(0, 2)) if opponents else np.zeros(0), opponents),
             "perturbation": _perturbation(audits, kind.start + number),
             "faults": count_faults(audits.faults[kind.start + number]),
@@ -121,8 +122,11 @@ def _hardest(shares: npt.NDArray[np.float64], opponents: list[str]) -> Row | Non
     return {"opponent": opponents[number], "normalised": _share(shares[number])}
 
 
-def _per_epsilon(table: ScoreTable, shares: Any) -> dict[str, float]:
-    return {name: _share(share) for name, share in zip(table.epsilons, shares, strict=False)}
+def _per_epsilon(budgets: npt.NDArray[np.int16], won: Flags) -> dict[str, float]:
+    """The share won at each budget, however budgets were dealt out. budgets: E x N. won: opponents x E x N."""
+    if not len(won):
+        return {}
+    return {str(budget): _share(won[:, budgets == budget].mean()) for budget in np.unique(budgets)}
 
 
 def _perturbation(audits: AuditTable, attack: int) -> Row:

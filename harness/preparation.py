@@ -178,8 +178,9 @@ def changed_images(dataset: Dataset, images: Iterable[RoundImage], since: float)
 
 
 def _touched(path: Path) -> float:
+    """The time of the last change of the file or of what its name stands for; nobody can set that one back."""
     try:
-        return os.stat(path).st_mtime
+        return path.stat().st_ctime
     except OSError:
         return float("inf")
 

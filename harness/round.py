@@ -101,12 +101,17 @@ def read_round(folder: Path) -> Round:
     path = folder / FILE_NAME
     try:
         data = json.loads(path.read_text())
+        if data.pop("schema_version", None) != SCHEMA_VERSION:
+            raise UserError(f"{path}: was written by another version of the harness; run the tournament again")
+        return _round_of(data)
     except FileNotFoundError:
         raise UserError(f"{folder}: no run was begun there ({FILE_NAME} is missing); harness run makes it") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); run the tournament again") from None
-    if data.pop("schema_version", None) != SCHEMA_VERSION:
-        raise UserError(f"{path}: was written by another version of the harness; run the tournament again")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: cannot be read ({reason}); run the tournament again") from None
+
+
+def _round_of(data: dict[str, Any]) -> Round:
     return Round(**data | {
         "labels": LabelSpace.model_validate(data["labels"]),
         "image_size": tuple(data["image_size"]),

@@ -54,7 +54,7 @@ def _place(location: tuple[int | str, ...]) -> str:
     """`limits.cpus`, without the names that pydantic adds for the branches of a union."""
     branches = {"bool", "int", "str", "float", "constrained-int", "constrained-str"}
     parts = [str(part) for part in location if str(part) not in branches and "[" not in str(part)]
-    return ".".join(parts) or "file"
+    return ".".join(part if part.isprintable() else ascii(part) for part in parts) or "file"
 
 
 def _line(place: str, faults: list[dict[str, Any]], model: type[Schema]) -> str:

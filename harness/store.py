@@ -7,12 +7,11 @@ outcome. So the harness may be killed at any moment: what was recorded stays, wh
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.archive import copy_tree
+from harness.archive import copy_tree, remove_tree
 from harness.atomic import write_atomic
 from harness.digest import digest_bytes
 from harness.errors import StoreDamagedError, UserError
@@ -62,7 +61,7 @@ class Store:
 
     def _clear_work(self) -> None:
         for leftover in self.work.iterdir():
-            shutil.rmtree(leftover, ignore_errors=True)
+            remove_tree(leftover)
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
@@ -72,7 +71,7 @@ class Store:
         try:
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_tree(folder)
 
     # --- objects
 
@@ -143,7 +142,7 @@ class Store:
             _make_readable(temporary)
             with suppress(FileExistsError):
                 os.rename(temporary, kept)
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove_tree(temporary)
         return kept
 
     def close(self) -> None:

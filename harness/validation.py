@@ -64,6 +64,7 @@ def bytes_below(folder: Path, enough: int) -> int:
     """Disk space taken below `folder`, in bytes; looking stops once it is over `enough`.
 
     A sparse file counts what it takes up; an empty file counts a little, so that a million of them add up.
+    A folder too deep for its path to be named counts as more than `enough`.
     """
     total = 0
     stack = [os.fspath(folder)]
@@ -77,6 +78,7 @@ def bytes_below(folder: Path, enough: int) -> int:
                         stack.append(entry.path)
                     if total > enough:
                         break
-        except OSError:  # gone or unreadable between two looks; the next look sees the rest
-            continue
+        except OSError as error:  # gone or unreadable between two looks; the next look sees the rest
+            if error.errno == errno.ENAMETOOLONG:  # too deep to be looked at: nothing may hide there
+                return enough + 1
     return total

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from harness.assembly import AuditTable
+from harness.assembly import AuditTable, image_budgets
 from harness.atomic import atomic_path, write_atomic
 from harness.round import Round
 from harness.scoring import Labels, ScoreTable
@@ -134,17 +133,11 @@ def _write_parquet(path: Path, frames: "list[pd.DataFrame]") -> None:
         (pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()).to_parquet(temporary, index=False)
 
 
-def _budgets(round_: Round) -> npt.NDArray[np.int16]:
-    """The budget of each image, epsilon axis x N."""
-    images = len(round_.images)
-    return np.repeat(np.array(round_.budgets, dtype=np.int16), min(round_.batch_size, images), axis=1)[:, :images]
-
-
 def _image_frames(round_: Round, table: ScoreTable, audits: AuditTable) -> "Iterator[pd.DataFrame]":
     """One row for each adversarial image: what was wrong with it, and how far it is from the clean one."""
     import pandas as pd
 
-    budgets = _budgets(round_)
+    budgets = image_budgets(round_)
     for attack, epsilon in np.ndindex(table.valid.shape[:2]):
         about = {
             "attack": table.attacks[attack],
@@ -162,7 +155,7 @@ def _parts(round_: Round, table: ScoreTable, audits: AuditTable) -> Iterator[tup
     images = len(table.images)
     clean = np.array([image.clean for image in round_.images], dtype=object)
     yield "clean", False, np.zeros(images, dtype=np.int16), np.ones(images, dtype=bool), clean, table.clean
-    budgets = _budgets(round_)
+    budgets = image_budgets(round_)
     for attack, epsilon in np.ndindex(table.valid.shape[:2]):
         yield (
             table.attacks[attack],

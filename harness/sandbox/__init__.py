@@ -52,6 +52,11 @@ class Job:
     cores: tuple[int, ...]
     gpu: str | None = None
 
+    @property
+    def largest_file(self) -> int:
+        """Bytes at which the kernel cuts a file: some more than the quota, so that the quota is what ends the call."""
+        return self.limits.output + (1 << 20)
+
     def arguments(self, inputs: str, output: str) -> list[str]:
         """The command line of the contract, with the folders as the submission sees them."""
         if self.role is Role.DEFENSE:

@@ -13,7 +13,7 @@ import docker
 import requests
 from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
 from docker.models.containers import Container
-from docker.types import DeviceRequest, LogConfig, Mount
+from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 from docker.utils import exclude_paths
 
 from harness.digest import digest_files
@@ -21,7 +21,7 @@ from harness.errors import EngineUnavailableError, InfrastructureError, UserErro
 from harness.records import Role, Verdict
 from harness.sandbox import Ending, Job, Setting
 from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log, start_was_refused
-from harness.sandbox.watch import watch
+from harness.sandbox.watch import staged_bytes, watch
 from harness.submission import Submission
 
 STORE_LABEL = "adversarial-harness.store"
@@ -32,6 +32,8 @@ TEMPORARY_BYTES = 1 << 30
 """Size of /tmp and of /dev/shm, counted against the memory limit like any other memory."""
 
 STATISTICS_SECONDS = 1.0
+"""How often memory use is asked for; a call that ends before is too short to have it known."""
+
 BUILD_ARGUMENTS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 """Passed from the environment to the builds of the organiser's own images, where they are set."""
 
@@ -161,7 +163,7 @@ class Backend:
                 _remove(container)
 
     def _play(self, container: Container, job: Job, stop: threading.Event) -> Ending:
-        started = time.monotonic()
+        staged, started = staged_bytes(job), time.monotonic()
         try:
             container.start()
         except APIError as error:
@@ -172,7 +174,7 @@ class Backend:
             log = clean_log(f"the entry point cannot be started: {error.explanation}".encode())
             return Ending(Verdict.EXIT, code, time.monotonic() - started, 0, log)
         finished, statistics = _wait_aside(container), _Statistics(self._engine, container)
-        kill = watch(job, finished, stop, statistics.look)
+        kill = watch(job, staged, finished, stop, statistics.look)
         if kill is not None:
             _kill(container)
             finished.wait(30)
@@ -216,6 +218,8 @@ class Backend:
             device_requests=gpus,
             ipc_mode="private",
             init=True,
+            ulimits=[Ulimit(name="fsize", soft=job.largest_file, hard=job.largest_file)],
+            use_config_proxy=False,  # a proxy's password is nothing for a stranger
             log_config=LogConfig(type="json-file", config={"max-size": "1m", "max-file": "1"}),
         )
 
@@ -227,7 +231,7 @@ class _Statistics:
         self.peak = 0
         self._engine = engine
         self._container = container
-        self._next = 0.0
+        self._next = time.monotonic() + STATISTICS_SECONDS
 
     def look(self) -> None:
         if time.monotonic() < self._next:

@@ -4,6 +4,7 @@ It limits time, memory, processes and output as far as an operating system does 
 does not isolate: a submission may read what the user may read, and reach the network.
 """
 
+import errno
 import importlib.metadata
 import os
 import resource
@@ -14,22 +15,28 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 import psutil
 
+from harness.archive import remove_tree
 from harness.digest import digest_value
+from harness.errors import InfrastructureError
 from harness.records import Limits, Verdict
 from harness.sandbox import Ending, Job, Setting
 from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log
-from harness.sandbox.watch import watch
+from harness.sandbox.watch import staged_bytes, watch
 from harness.submission import Submission
 
 STORE_VARIABLE = "HARNESS_STORE"
 CALL_VARIABLE = "HARNESS_CALL"
 """Carried by everything that a call starts, so that even what left its session is found and ended."""
+
+OUR_OWN = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY)
+"""Why a program may not start through no fault of its own. ETXTBSY: another thread began a process while this
+program's file was being copied, and that process holds it open for writing until it has started."""
 
 
 class Backend:
@@ -52,13 +59,37 @@ class Backend:
         return _kill_marked(STORE_VARIABLE, self._setting.store_identity)
 
     def run(self, job: Job, stop: threading.Event) -> Ending:
-        with tempfile.TemporaryDirectory(prefix="harness-", ignore_cleanup_errors=True) as temporary:
-            return self._run(job, stop, temporary)
+        temporary = Path(tempfile.mkdtemp(prefix="harness-"))
+        try:
+            return self._run(job, stop, str(temporary))
+        finally:
+            remove_tree(temporary)
 
     def _run(self, job: Job, stop: threading.Event, temporary: str) -> Ending:
-        started = time.monotonic()
+        staged, started = staged_bytes(job), time.monotonic()
         try:
-            process = subprocess.Popen(
+            process = self._start(job, temporary)
+        except OSError as error:
+            if error.errno in OUR_OWN:
+                raise
+            code = 126 if isinstance(error, PermissionError) else 127
+            return Ending(Verdict.EXIT, code, 0.0, 0, f"the entry point cannot be started: {error.strerror}")
+        try:
+            _limit(process.pid, job)
+            log, family = _Log(process), _Family(process.pid, job.limits)
+            kill = watch(job, staged, _wait_aside(process), stop, family.look)
+            seconds = time.monotonic() - started
+        finally:
+            _kill_session(process.pid)
+            _kill_marked(CALL_VARIABLE, job.token)
+            process.wait()
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as shells and engines say
+        verdict = classify(code, out_of_memory=False, kill=kill)
+        return Ending(verdict, code, seconds, family.peak, log.text(kill))
+
+    def _start(self, job: Job, temporary: str) -> subprocess.Popen[bytes]:
+        with _on_cores(job.cores):
+            return subprocess.Popen(
                 job.arguments(str(job.inputs), str(job.output)),
                 cwd=job.code,
                 env=self._environment(job, temporary),
@@ -67,20 +98,6 @@ class Backend:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except OSError as error:
-            code = 126 if isinstance(error, PermissionError) else 127
-            return Ending(Verdict.EXIT, code, 0.0, 0, f"the entry point cannot be started: {error.strerror}")
-        try:
-            _limit(process.pid, job)
-            log, family = _Log(process.stdout), _Family(process.pid, job.limits)
-            kill = watch(job, _wait_aside(process), stop, family.look)
-            seconds = time.monotonic() - started
-        finally:
-            _kill_session(process.pid)
-            _kill_marked(CALL_VARIABLE, job.token)
-            process.wait()
-        verdict = classify(process.returncode, out_of_memory=False, kill=kill)
-        return Ending(verdict, process.returncode, seconds, family.peak, log.text(kill))
 
     def _environment(self, job: Job, temporary: str) -> dict[str, str]:
         """Nothing of the caller's environment but a path that begins with our own Python."""
@@ -122,22 +139,22 @@ class _Family:
 class _Log:
     """Reads what the process prints, keeping its beginning and its end, so that a flood fills nothing."""
 
-    def __init__(self, stream: IO[bytes] | None) -> None:
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._head = bytearray()
         self._tail = bytearray()
         self._left_out = 0
-        self._stream = stream
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(process.stdout,), daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
+    def _read(self, stream: IO[bytes]) -> None:
         half = LOG_BYTES // 2
-        while self._stream and (piece := os.read(self._stream.fileno(), 1 << 16)):
-            room = half - len(self._head)
-            self._head += piece[:room] if room > 0 else b""
-            self._tail += piece[max(room, 0) :]
-            self._left_out += max(0, len(self._tail) - half)
-            del self._tail[:-half]
+        with stream:
+            while piece := os.read(stream.fileno(), 1 << 16):
+                room = half - len(self._head)
+                self._head += piece[:room] if room > 0 else b""
+                self._tail += piece[max(room, 0) :]
+                self._left_out += max(0, len(self._tail) - half)
+                del self._tail[:-half]
 
     def text(self, kill: Kill | None) -> str:
         """Everything kept, and our reason for ending the call."""
@@ -145,11 +162,24 @@ class _Log:
         return clean_log(bytes(self._head), bytes(self._tail), self._left_out, kill)
 
 
+@contextmanager
+def _on_cores(cores: tuple[int, ...]) -> Iterator[None]:
+    """What this thread starts in the block begins its life on `cores`: a limit set later could come too late."""
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError as error:
+        raise InfrastructureError(f"the cores {cores} are not to be had ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def _limit(pid: int, job: Job) -> None:
     """Limits that the kernel keeps. RLIMIT_AS is not among them: torch reserves far more than it uses."""
     with suppress(ProcessLookupError):
-        os.sched_setaffinity(pid, job.cores)
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (job.limits.output, job.limits.output))
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (job.largest_file, job.largest_file))
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
 
