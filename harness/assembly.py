@@ -83,8 +83,9 @@ def _answers(known: dict[str, int | None], digests: npt.NDArray[np.object_]) -> 
 
 def image_budgets(round_: Round) -> npt.NDArray[np.int16]:
     """The budget that each image was attacked with on each position of the epsilon axis: int16 E x N, 0..255."""
-    each = np.repeat(np.array(round_.budgets, dtype=np.int16), round_.batch_size, axis=1)
-    return each[:, : len(round_.images)]
+    images = len(round_.images)
+    each = np.repeat(np.array(round_.budgets, dtype=np.int16), min(round_.batch_size, images), axis=1)
+    return each[:, :images]
 
 
 def count_faults(faults: npt.NDArray[np.object_]) -> dict[str, int]:

@@ -49,6 +49,7 @@ class Arena:
         if call.targets is not None:
             lines = [f"{name},{target}\n" for name, target in call.targets.items()]
             (inputs / TARGETS_FILE).write_text("".join(lines))
+            (inputs / TARGETS_FILE).chmod(0o644)
         # Links are safe where the submission runs as somebody who owns none of the files.
         copy_tree(call.code, code, link=self.sandbox.isolates and os.geteuid() == 0)
         unit = call.unit

@@ -25,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         command: Command = importlib.import_module(f"harness.commands.{arguments.command}").main
-        return command(arguments)
+        code = command(arguments)
+        sys.stdout.flush()  # here, where a pipe that nobody reads any more is no error
+        return code
     except (UserError, InfrastructureError) as error:
         _print_error(str(error))
         return EXPECTED_ERROR

@@ -13,6 +13,8 @@ from harness.records import Fault, ImageAudit, Outcome, Role, Verdict, WorkUnit
 
 SCHEMA_VERSION = 1
 
+UNREADABLE = "{}: the index cannot be read ({}); move the store away and run again"
+
 TABLES = """
 CREATE TABLE sources (digest TEXT PRIMARY KEY, canonical TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE calls (
@@ -71,15 +73,26 @@ class Index:
             if version == 0:
                 self._database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
         except sqlite3.DatabaseError as error:
-            raise UserError(f"{path}: the index cannot be read ({error}); move the store away and run again") from None
+            raise UserError(UNREADABLE.format(path, error)) from None
         if version not in (0, SCHEMA_VERSION):
             raise UserError(f"{path}: was made by another version of the harness; choose another output")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """Raises: UserError when what is on the disk is no database any more."""
+        try:
+            with self._lock:
+                yield
+        except sqlite3.DatabaseError as error:
+            if type(error) is not sqlite3.DatabaseError:  # those below it are our own mistakes, or a full disk
+                raise
+            raise UserError(UNREADABLE.format(self._path, error)) from None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
         """One transaction. Raises: UserError when the disk does not take it."""
         try:
-            with self._lock, self._database:
+            with self._reading(), self._database:
                 yield
         except sqlite3.OperationalError as error:
             raise UserError(f"{self._path}: the index cannot be written ({error}); make room and run again") from None
@@ -98,13 +111,13 @@ class Index:
 
     def predictions(self, player: str) -> dict[str, int | None]:
         """Digest of a canonical image -> label, for everything that this defense was ever asked."""
-        with self._lock:
+        with self._reading():
             rows = self._database.execute("SELECT digest, label FROM predictions WHERE player = ?", (player,))
             return dict(rows.fetchall())
 
     def audits(self, key: str) -> list[ImageAudit]:
         """What an attack's call produced, in the order of its batch."""
-        with self._lock:
+        with self._reading():
             rows = self._database.execute(
                 "SELECT image, digest, fault, raw_linf, clipped, linf, l2, mean_abs FROM audits"
                 " WHERE key = ? ORDER BY position",
@@ -134,14 +147,14 @@ class Index:
 
     def attempts(self) -> list[tuple[str, str, str]]:
         """(label, error, time) of every failure of our own side, oldest first."""
-        with self._lock:
+        with self._reading():
             return self._database.execute("SELECT label, error, finished FROM attempts ORDER BY number").fetchall()
 
     def calls(self, players: Iterable[str]) -> list[CallRecord]:
         """The ledger of these players, oldest first."""
         wanted = set(players)
         columns = ", ".join(CallRecord.__dataclass_fields__)
-        with self._lock:
+        with self._reading():
             rows = self._database.execute(f"SELECT {columns} FROM calls ORDER BY number").fetchall()
         records = [CallRecord(*row) for row in rows if row[2] in wanted]
         return [
@@ -157,7 +170,7 @@ class Index:
 
     def rounds(self) -> list[Path]:
         """The output folders of all rounds that were played from this store."""
-        with self._lock:
+        with self._reading():
             return [Path(row[0]) for row in self._database.execute("SELECT output FROM rounds ORDER BY output")]
 
     def keep_only(self, units: Iterable[str], players: Iterable[str]) -> None:
@@ -184,7 +197,7 @@ class Index:
         found: dict[str, str] = {}
         for start in range(0, len(values), 500):
             piece = values[start : start + 500]
-            with self._lock:
+            with self._reading():
                 rows = self._database.execute(f"{query} ({', '.join('?' * len(piece))})", piece)
                 found.update(rows.fetchall())
         return found

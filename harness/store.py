@@ -107,9 +107,13 @@ class Store:
         return data
 
     def link_object(self, digest: str, target: Path) -> None:
-        """Makes `target` a hard link to an object. Raises: StoreDamagedError where it is gone."""
+        """Makes `target` a hard link to an object, without a trace of when it was made or read.
+
+        Raises: StoreDamagedError where it is gone.
+        """
         try:
             os.link(self.object_path(digest), target)
+            os.utime(target, ns=(0, 0))
         except FileNotFoundError:
             raise StoreDamagedError(f"object {digest} is missing") from None
 
@@ -160,7 +164,9 @@ def _create(path: Path) -> int:
     """Opens a new read-only file; the folder of a first digest is made only when it is missing."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
-        return os.open(path, flags, 0o444)
+        handle = os.open(path, flags, 0o444)
     except FileNotFoundError:
         path.parent.mkdir(exist_ok=True)
-        return os.open(path, flags, 0o444)
+        handle = os.open(path, flags, 0o444)
+    os.fchmod(handle, 0o444)  # whatever the umask: a container's user has to read it
+    return handle

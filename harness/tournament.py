@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -61,11 +61,11 @@ def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Store, 
     try:
         with store.writing(), ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels:
             name = choose_sandbox(tournament.sandbox)
-            sandbox = open_sandbox(name, Setting(store.identity, tournament.images, audience.say))
-            if swept := sandbox.sweep():
-                audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")
-            prepared = prepare(tournament, store, sandbox, pixels, bool(_gpus(tournament)), audience.say)
-            yield store, sandbox, prepared, pixels
+            with closing(open_sandbox(name, Setting(store.identity, tournament.images, audience.say))) as sandbox:
+                if swept := sandbox.sweep():
+                    audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")
+                prepared = prepare(tournament, store, sandbox, pixels, bool(_gpus(tournament)), audience.say)
+                yield store, sandbox, prepared, pixels
     finally:
         store.close()
 

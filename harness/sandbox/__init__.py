@@ -105,6 +105,9 @@ class Sandbox(Protocol):
     def check(self) -> None:
         """Raises: InfrastructureError when the backend does not answer."""
 
+    def close(self) -> None:
+        """Lets go of what the backend holds; nothing is asked of it after that."""
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ NO_ENGINE = (
 def engine_answers() -> bool:
     """Whether an engine is there to be used."""
     try:
-        _connect().ping()
+        _connect().close()
     except (DockerException, requests.RequestException):
         return False
     return True
@@ -55,7 +55,8 @@ def engine_answers() -> bool:
 def describe_engine() -> str | None:
     """One line about the engine, None where none answers."""
     try:
-        found = _connect().info()
+        with closing(_connect()) as engine:
+            found = engine.info()
     except (DockerException, requests.RequestException):
         return None
     runtimes = ", ".join(sorted(found.get("Runtimes", {})))
@@ -64,7 +65,14 @@ def describe_engine() -> str | None:
 
 
 def _connect() -> docker.DockerClient:
-    return docker.DockerClient.from_env(timeout=120, max_pool_size=64)
+    """An engine that answered. Raises: DockerException or RequestException where there is none."""
+    engine = docker.DockerClient.from_env(timeout=120, max_pool_size=64)
+    try:
+        engine.ping()
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 class Backend:
@@ -76,7 +84,6 @@ class Backend:
     def __init__(self, setting: Setting) -> None:
         try:
             self._engine = _connect()
-            self._engine.ping()
         except (DockerException, requests.RequestException):
             where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
             raise UserError(NO_ENGINE.format(where=where)) from None
@@ -90,6 +97,9 @@ class Backend:
             self._engine.ping()
         except (DockerException, requests.RequestException) as error:
             raise EngineUnavailableError(f"the Docker engine does not answer ({error})") from None
+
+    def close(self) -> None:
+        self._engine.close()
 
     def sweep(self) -> int:
         with _engine_errors():
@@ -193,6 +203,8 @@ class Backend:
         gpus = [DeviceRequest(device_ids=[job.gpu], capabilities=[["gpu"]])] if job.gpu is not None else None
         limits = job.limits
         temporary = min(TEMPORARY_BYTES, limits.memory)
+        in_memory = f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"
+        mounts = {"/input_images": job.inputs, target: job.output, "/code": job.code}
         return self._engine.containers.create(
             job.runtime,
             job.arguments("/input_images", target),
@@ -200,14 +212,13 @@ class Backend:
             working_dir="/code",
             environment=job.environment() | {"HOME": "/tmp"},
             mounts=[
-                Mount("/input_images", str(job.inputs), type="bind", read_only=True),
-                Mount(target, str(job.output), type="bind"),
-                Mount("/code", str(job.code), type="bind"),
+                Mount(place, str(folder), type="bind", read_only=folder == job.inputs)
+                for place, folder in mounts.items()
             ],
             labels={STORE_LABEL: self._setting.store_identity, CALL_LABEL: job.token},
             network_mode="none",
             read_only=True,
-            tmpfs={"/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"},
+            tmpfs=dict.fromkeys({"/tmp", *self._declared_volumes(job.runtime)} - mounts.keys(), in_memory),
             shm_size=temporary,
             cap_drop=["ALL"],
             security_opt=["no-new-privileges"],
@@ -220,8 +231,13 @@ class Backend:
             init=True,
             ulimits=[Ulimit(name="fsize", soft=job.largest_file, hard=job.largest_file)],
             use_config_proxy=False,  # a proxy's password is nothing for a stranger
-            log_config=LogConfig(type="json-file", config={"max-size": "1m", "max-file": "1"}),
+            log_config=LogConfig(type="json-file", config={"max-size": "512k", "max-file": "2"}),
         )
+
+    def _declared_volumes(self, image: str) -> list[str]:
+        """Folders that the engine would make writable without a limit, because the image says VOLUME."""
+        config = self._engine.images.get(image).attrs["Config"] or {}
+        return list(config.get("Volumes") or {})
 
 
 class _Statistics:

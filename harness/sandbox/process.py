@@ -55,6 +55,9 @@ class Backend:
     def check(self) -> None:
         """There is nothing that could have gone away."""
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
     def sweep(self) -> int:
         return _kill_marked(STORE_VARIABLE, self._setting.store_identity)
 

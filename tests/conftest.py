@@ -1,0 +1,61 @@
+"""What all tests share: the rule for tests that need a Docker engine, and how long properties are searched."""
+
+import os
+import signal
+from functools import cache
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# Speed is measured in benchmarks/, so no deadline; a named seed, so that a red test is red again. To search
+# further: pytest --hypothesis-profile=explore
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+NO_ENGINE = "no Docker engine answers: start one or set DOCKER_HOST"
+
+
+@cache
+def engine_answers():
+    from harness.sandbox.docker import engine_answers
+
+    return engine_answers()
+
+
+def require_engine():
+    """Skips without an engine; fails instead where HARNESS_REQUIRE_DOCKER=1 says that there has to be one."""
+    if engine_answers():
+        return
+    if os.environ.get("HARNESS_REQUIRE_DOCKER") == "1":
+        pytest.fail(f"{NO_ENGINE} (HARNESS_REQUIRE_DOCKER=1)", pytrace=False)
+    pytest.skip(NO_ENGINE)
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("docker"):
+        require_engine()
+
+
+@pytest.fixture(scope="session")
+def docker_engine():
+    """A client of the engine that the harness would use."""
+    require_engine()
+    import docker
+
+    client = docker.DockerClient.from_env(timeout=120)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def run_main(monkeypatch):
+    """`harness ARGUMENTS` in this process, without what the developer's environment says; the exit code."""
+    from harness.cli import main
+
+    monkeypatch.delenv("HARNESS_SANDBOX", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    yield lambda *arguments: main([str(argument) for argument in arguments])
+    signal.signal(signal.SIGTERM, before)

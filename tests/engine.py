@@ -1,0 +1,166 @@
+"""What the tests of both sandboxes share: the sandboxes themselves, and calls staged by hand."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import textwrap
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from builders import PYTHON_IMAGE, living, write_submission
+
+from harness.archive import remove_tree
+from harness.records import Limits, Role
+from harness.sandbox import Job, Setting, open_sandbox
+from harness.submission import load_submission
+
+SANDBOXES = ("process", pytest.param("docker", marks=pytest.mark.docker))
+
+LIMITS = Limits(seconds=60, memory=256 << 20, pids=64, output=4 << 20)
+
+
+@dataclass
+class Stage:
+    """Calls in one sandbox, each in folders of its own below `folder`."""
+
+    name: str
+    folder: Path
+    identity: str = field(default_factory=lambda: secrets.token_hex(8))
+    lines: list = field(default_factory=list)
+    opened: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.backend = self.open()
+
+    def open(self, identity=None, **images):
+        """One more sandbox of this kind, of the same store where `identity` does not say otherwise."""
+        sandbox = open_sandbox(self.name, Setting(identity or self.identity, images, self.lines.append))
+        self.opened.append(sandbox)
+        return sandbox
+
+    def stage(self, program, *, role="attack", image=PYTHON_IMAGE, files=None, inputs=None, **fields):
+        """A job whose entry point is `program` (bash, where it does not say)."""
+        folder = self.folder / secrets.token_hex(4)
+        program = textwrap.dedent(program).lstrip()
+        program = program if program.startswith(("#!", "\0")) else f"#!/bin/bash\n{program}"
+        code = write_submission(folder / "code", program, role, image)
+        for name, text in (files or {}).items():
+            (code / name).write_text(text)
+        for name, contents in {"inputs": inputs or {}, "output": {}}.items():
+            (folder / name).mkdir()
+            for file, text in contents.items():
+                (folder / name / file).write_text(text)
+        runtime = self.backend.prepare(load_submission(code), use_gpu=False)
+        defaults = {
+            "epsilon": None if role == "defense" else 16,
+            "seed": 7,
+            "limits": LIMITS,
+            "seconds": 60.0,
+            "cores": (0,),
+        }
+        return Job(
+            secrets.token_hex(8), Role(role), runtime, "run", code, folder / "inputs", folder / "output",
+            **defaults | fields,
+        )  # fmt: skip
+
+    def run(self, program, stop=None, **fields):
+        """(ending, job) of a call."""
+        job = self.stage(program, **fields)
+        return self.backend.run(job, stop or threading.Event()), job
+
+
+def limits(**changes):
+    return replace(LIMITS, **changes)
+
+
+@contextlib.contextmanager
+def open_stage(name, folder):
+    stage = Stage(name, folder)
+    try:
+        yield stage
+    finally:
+        for sandbox in stage.opened:
+            sandbox.close()
+        remove_tree(folder)  # pytest itself cannot, where a submission made it too deep
+
+
+def wait_until(condition, seconds=30.0):
+    """The first true value of `condition`; a test whose condition does not come fails."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
+def assert_gone(mark):
+    """Nothing that carries `mark` is alive, or will be in a moment (the kernel takes one to bury its dead)."""
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: not living(mark), 5)
+    assert not [process.cmdline() for process in living(mark)]
+
+
+def containers(engine, identity):
+    from harness.sandbox.docker import STORE_LABEL
+
+    return engine.containers.list(all=True, filters={"label": f"{STORE_LABEL}={identity}"})
+
+
+def copy_submissions(source, target, *names):
+    for name in names:
+        shutil.copytree(source / name, target / name)
+
+
+class Forwarder:
+    """A socket that passes everything on to the real engine, until it is cut."""
+
+    def __init__(self, path, target):
+        self.address = f"unix://{path}"
+        self._target = target
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._ends = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._target)
+                self._ends += [near, far]
+                for pair in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source, target):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def cut(self):
+        """As if the engine had been killed."""
+        for end in [self._listener, *self._ends]:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+@contextlib.contextmanager
+def forwarded_engine(monkeypatch):
+    """DOCKER_HOST leads to the engine through a Forwarder, which is yielded; skips where that cannot be done."""
+    address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not address.startswith("unix://"):
+        pytest.skip(f"the engine is not behind a local socket ({address})")
+    with tempfile.TemporaryDirectory() as folder:  # a socket's path has to be short
+        forwarder = Forwarder(Path(folder, "docker.sock"), address.removeprefix("unix://"))
+        monkeypatch.setenv("DOCKER_HOST", forwarder.address)
+        yield forwarder
+        forwarder.cut()

@@ -1,0 +1,396 @@
+"""Docker is what keeps a stranger's program from the host, the network, the store and its rivals.
+
+Every promise is tried from inside a container. What both sandboxes promise is held by tests/contract.
+"""
+
+import json
+import os
+import secrets
+import threading
+
+import pytest
+from builders import (
+    NUMPY_IMAGE,
+    PYTHON_IMAGE,
+    first_pixel,
+    first_pixel_dataset,
+    living,
+    play_file,
+    read_board,
+    read_index,
+    rule_defense,
+    start_harness,
+    store_identity,
+    write_attack,
+    write_submission,
+    write_tournament,
+)
+from engine import LIMITS, assert_gone, containers, forwarded_engine, limits, open_stage, wait_until
+
+from harness.digest import digest_file
+from harness.errors import EngineUnavailableError, InfrastructureError, UserError
+from harness.records import Verdict
+from harness.sandbox.docker import CONTEXT_LABEL, describe_engine
+from harness.submission import load_submission
+
+pytestmark = pytest.mark.docker
+
+LOOK_AROUND = """
+#!/usr/bin/env python3
+import json, os, pathlib, socket, sys
+
+def refused(path):
+    try:
+        pathlib.Path(path).write_text("mine")
+    except OSError:
+        return True
+    return False
+
+def reaches(address):
+    try:
+        socket.create_connection(address, timeout=3)
+    except OSError:
+        return False
+    return True
+
+lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+status = dict(line.split(":\\t") for line in lines if ":\\t" in line)
+pathlib.Path(sys.argv[2], "facts.json").write_text(json.dumps({
+    "user": [os.getuid(), os.getgid(), os.getgroups()],
+    "capabilities": {name: int(value, 16) for name, value in status.items() if name.startswith("Cap")},
+    "no_new_privileges": status["NoNewPrivs"],
+    "seccomp": status["Seccomp"],
+    "interfaces": os.listdir("/sys/class/net"),
+    "reaches": [reaches(("1.1.1.1", 53)), reaches(("172.17.0.1", 22))],
+    "refused": {path: refused(path) for path in (
+        "/new", "/etc/passwd", "/usr/bin/new", "/var/tmp/new", "/input_images/new", "/input_images/a.png",
+        "/proc/sys/kernel/core_pattern", "/sys/fs/cgroup/new", "/code/kept",
+    )},
+    "allowed": [path for path in ("/tmp/new", "/dev/shm/new", "/code/new", "/output_images/new") if not refused(path)],
+    "writable": [place for place, _, _ in os.walk("/") if os.access(place, os.W_OK)],
+    "sockets": [str(path) for path in pathlib.Path("/").glob("*/docker.sock")],
+    "processes": len([name for name in os.listdir("/proc") if name.isdigit()]),
+    "devices": sorted(os.listdir("/dev")),
+    "environment": sorted(os.environ),
+    "times": sorted({int(os.stat(f"/input_images/{name}").st_mtime) for name in os.listdir("/input_images")}),
+}))
+"""
+
+
+@pytest.fixture
+def stage(tmp_path):
+    with open_stage("docker", tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory):
+    """What one submission sees of the world."""
+    with open_stage("docker", tmp_path_factory.mktemp("facts")) as stage:
+        ending, job = stage.run(LOOK_AROUND, inputs={"a.png": "one", "b.png": "two"}, files={"kept": "kept"})
+        assert ending.verdict is Verdict.OK, ending.log
+        return json.loads((job.output / "facts.json").read_text())
+
+
+# --- what it cannot do
+
+
+def test_it_is_nobody(facts):
+    expected = [65534, 65534] if os.geteuid() == 0 else [os.geteuid(), os.getegid()]
+    assert facts["user"][:2] == expected
+    assert 0 not in facts["user"][2]
+
+
+def test_it_has_no_capabilities_and_gets_none(facts):
+    assert set(facts["capabilities"].values()) == {0}
+    assert facts["no_new_privileges"] == "1"
+
+
+def test_system_calls_are_filtered(facts, docker_engine):
+    if "seccomp" not in str(docker_engine.info()["SecurityOptions"]):
+        pytest.skip("this engine was built without seccomp")
+    assert facts["seccomp"] == "2"
+
+
+def test_it_has_no_network(facts):
+    assert facts["interfaces"] == ["lo"]
+    assert facts["reaches"] == [False, False]
+
+
+def test_it_writes_only_where_it_was_told_to(facts):
+    refused = {path for path, was in facts["refused"].items() if was}
+    kept = {"/code/kept"} if os.geteuid() == 0 else set()
+    assert refused >= facts["refused"].keys() - {"/code/kept"} | kept
+    assert facts["allowed"] == ["/tmp/new", "/dev/shm/new", "/code/new", "/output_images/new"]
+    places = {"/code", "/dev/mqueue", "/dev/shm", "/output_images", "/tmp"}
+    assert {place for place in facts["writable"] if not place.startswith("/proc/")} <= places
+
+
+def test_it_sees_no_other_process_no_engine_and_no_device(facts):
+    assert facts["processes"] == 2  # an init that buries its dead, and itself
+    assert facts["sockets"] == []
+    assert not {"sda", "vda", "nvme0n1", "kmsg", "mem", "fuse", "kvm"} & set(facts["devices"])
+
+
+def test_its_environment_is_the_images_and_ours(facts):
+    ours = {"HARNESS_SEED", "PYTHONDONTWRITEBYTECODE", "LANG", "HOME", "PATH", "HOSTNAME"}
+    assert {name for name in facts["environment"] if name.startswith(("HARNESS", "DOCKER"))} <= ours
+
+
+def test_a_file_may_not_outgrow_the_quota(stage):
+    ending, job = stage.run('head -c 100000000 /dev/zero > "$2/flood"')
+    assert ending.verdict is Verdict.BAD_OUTPUT
+    assert (job.output / "flood").stat().st_size <= job.largest_file
+
+
+def test_memory_is_cut_by_the_kernel_and_reported(stage):
+    ending, _ = stage.run("#!/usr/bin/env python3\nbytearray(b'x') * (1 << 30)")
+    assert (ending.verdict, ending.exit_code, ending.peak_memory) == (Verdict.OUT_OF_MEMORY, 137, LIMITS.memory)
+
+
+def test_files_in_memory_count_as_memory(stage):
+    ending, _ = stage.run("head -c 2000000000 /dev/zero > /dev/shm/flood; exit 1")
+    assert ending.verdict in (Verdict.OUT_OF_MEMORY, Verdict.EXIT)
+    assert ending.peak_memory <= LIMITS.memory
+
+
+def test_processes_are_cut_by_the_kernel(stage):
+    program = """
+        #!/usr/bin/env python3
+        import os, time
+        number = 0
+        try:
+            while number < 300:
+                if os.fork() == 0:
+                    time.sleep(600)
+                number += 1
+        except BlockingIOError:
+            print(number)
+    """
+    ending, _ = stage.run(program, limits=limits(pids=20))
+    assert 10 <= int(ending.log) <= 20
+
+
+def test_the_root_of_the_image_cannot_be_taken(stage):
+    ending, _ = stage.run("su -c id; mount -t tmpfs none /mnt; unshare -r id; chown 0 run; kill -9 1; echo still here")
+    assert ending.log.endswith("still here\n")
+    assert "uid=0" not in ending.log
+
+
+def test_a_volume_of_the_image_is_no_way_to_the_disk(stage, docker_engine, tmp_path):
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image/Dockerfile").write_text(
+        f"FROM {PYTHON_IMAGE}\nRUN mkdir /big && chmod 777 /big\nVOLUME /big\nVOLUME /code\nLABEL try={tmp_path}\n"
+    )
+    before = {volume.id for volume in docker_engine.volumes.list()}
+    stage.backend = stage.open(**{"harness-test/volume:1": tmp_path / "image"})
+    try:
+        ending, _ = stage.run("grep -w /big /proc/mounts; ls run", image="harness-test/volume:1")
+    finally:
+        docker_engine.images.remove("harness-test/volume:1", force=True)
+    assert ending.log.split()[:2] == ["tmpfs", "/big"]
+    assert ending.log.split()[-1] == "run"
+    assert {volume.id for volume in docker_engine.volumes.list()} <= before
+
+
+# --- what is staged for it
+
+
+def test_inputs_and_store_are_what_they_were_before(tmp_path):
+    first_pixel_dataset(tmp_path / "dataset")
+    vandal = """
+        import os
+        for name in names:
+            for spoil in (os.unlink, lambda path: os.chmod(path, 0o666), lambda path: open(path, "w").close()):
+                try:
+                    spoil(f"/input_images/{name}")
+                except OSError:
+                    continue
+                write(name, read(name) * 0)
+        os.unlink("run")
+        os.mkdir("run")
+        os.rename("metadata.json", "gone")
+    """
+    write_attack(tmp_path / "submissions/vandal", vandal)
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    play_file(write_tournament(tmp_path / "tiny.yaml", sandbox="docker"))
+    store = tmp_path / "out/store"
+    for path in store.glob("objects/*/*"):
+        assert digest_file(path) == path.parent.name + path.name
+    before = sorted(path.read_bytes() for path in (tmp_path / "submissions").glob("*/*"))
+    assert sorted(path.read_bytes() for path in store.glob("code/*/*")) == before
+    assert read_board(tmp_path / "out")["attacks"][0]["faults"] == {"missing": 4}
+
+
+def test_its_files_do_not_tell_when_they_were_made(tmp_path):
+    """Clean images are older than adversarial ones, and every attack has its hour."""
+    first_pixel_dataset(tmp_path / "dataset")
+    write_attack(tmp_path / "submissions/shift", "for name in names: write(name, read(name) + 1)")
+    spy = "#!/bin/bash\nstat --format '%X %Y %s %a %U' /input_images/*\nexit 1\n"
+    write_submission(tmp_path / "submissions/spy", spy, "defense")
+    play_file(write_tournament(tmp_path / "tiny.yaml", sandbox="docker"))
+    logs = [log for (log,) in read_index(tmp_path / "out/store", "SELECT log FROM calls WHERE role = 'defense'")]
+    assert len(logs) == 2
+    assert len({line for log in logs for line in log.splitlines()}) == 1
+
+
+def test_a_careful_umask_keeps_nobody_from_reading(tmp_path):
+    before = os.umask(0o077)
+    try:
+        first_pixel_dataset(tmp_path / "dataset")
+        body = "for name in names: write(name, read(name) + (int(wanted[name]) > 0))"
+        write_attack(tmp_path / "submissions/shift", body, "targeted_attack")
+        rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+        play_file(write_tournament(tmp_path / "tiny.yaml", sandbox="docker"))
+    finally:
+        os.umask(before)
+    board = read_board(tmp_path / "out")
+    assert board["defenses"][0]["clean_accuracy"] == 1.0
+    assert board["targeted_attacks"][0]["perturbation"]["mean_linf"] == 1.0
+
+
+# --- images
+
+
+def test_an_image_that_is_not_to_be_had_is_named(stage):
+    name = "harness-test/no-such-image:1"
+    with pytest.raises(UserError, match=name):
+        stage.stage("exit 0", image=name)
+
+
+def docker_submission(folder, *lines):
+    write_submission(folder, "#!/bin/sh\ncat /built\n", container="built-by-its-dockerfile")
+    (folder / "Dockerfile").write_text("\n".join([f"FROM {PYTHON_IMAGE}", *lines, ""]))
+    (folder / "built").write_text(secrets.token_hex(8))
+    return load_submission(folder)
+
+
+def test_a_dockerfile_is_built_once_and_found_again(stage, docker_engine, tmp_path):
+    submission = docker_submission(tmp_path / "own", "COPY built /built")
+    try:
+        image = stage.backend.prepare(submission, use_gpu=False)
+        assert docker_engine.images.get(image).labels[CONTEXT_LABEL]
+        (line,) = stage.lines
+        assert str(submission.folder) in line
+        assert stage.open().prepare(submission, use_gpu=False) == image
+        assert stage.lines == [line]
+        (tmp_path / "own/built").write_text("something else")
+        assert stage.open().prepare(load_submission(tmp_path / "own"), use_gpu=False) != image
+    finally:
+        for built in docker_engine.images.list(filters={"label": CONTEXT_LABEL}):
+            if any(tag.startswith("adversarial-harness/") for tag in built.tags) and built.tags[0][20:36] in (
+                submission.digest[:16],
+                load_submission(tmp_path / "own").digest[:16],
+            ):
+                docker_engine.images.remove(built.id, force=True)
+
+
+def test_a_dockerfile_that_does_not_build_says_why(stage, tmp_path):
+    with pytest.raises(UserError, match=r"(?s)does not build.*no-such-file"):
+        stage.backend.prepare(docker_submission(tmp_path / "own", "COPY no-such-file /"), use_gpu=False)
+
+
+def test_images_of_the_tournament_are_built_from_their_folder(docker_engine, tmp_path):
+    name = f"harness-test/{secrets.token_hex(4)}:1"
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image/Dockerfile").write_text(f"FROM {NUMPY_IMAGE}\nENV ADDED=7\nLABEL try={name}\n")
+    first_pixel_dataset(tmp_path / "dataset")
+    body = "import os\nfor name in names: write(name, read(name) + int(os.environ['ADDED']))"
+    write_attack(tmp_path / "submissions/shift", body, container=name)
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    path = write_tournament(tmp_path / "tiny.yaml", sandbox="docker", images={name: "image"})
+    try:
+        play_file(path)
+    finally:
+        docker_engine.images.remove(name, force=True)
+    assert read_board(tmp_path / "out")["attacks"][0]["perturbation"]["max_raw_linf"] == 7
+
+
+def test_an_image_is_pinned_by_its_digest(stage, docker_engine):
+    assert stage.stage("exit 0").runtime == docker_engine.images.get(PYTHON_IMAGE).id
+
+
+# --- the engine itself
+
+
+@pytest.mark.parametrize("address", ["unix:///nowhere/docker.sock", "tcp://127.0.0.1:1"])
+def test_no_engine_is_one_clear_line(address, tmp_path, run_main, capsys, monkeypatch):
+    first_pixel_dataset(tmp_path / "dataset")
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    path = write_tournament(tmp_path / "tiny.yaml", sandbox="docker")
+    monkeypatch.setenv("DOCKER_HOST", address)
+    assert run_main("run", path) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert address in line
+    assert "DOCKER_HOST" in line
+    assert "--sandbox process" in line
+    assert describe_engine() is None
+
+
+def test_an_engine_that_goes_away_is_our_failure(request, monkeypatch):
+    mark = f"mark-{secrets.token_hex(8)}"
+    with forwarded_engine(monkeypatch) as forwarder:
+        stage = request.getfixturevalue("stage")
+        stage.backend.check()
+        job = stage.stage('exec -a "$(cat mark)" sleep 600', files={"mark": mark})
+        aside = threading.Thread(target=lambda: (wait_until(lambda: living(mark)), forwarder.cut()))
+        aside.start()
+        with pytest.raises(EngineUnavailableError):
+            stage.backend.run(job, threading.Event())
+        aside.join()
+        with pytest.raises(EngineUnavailableError):
+            stage.backend.check()
+    monkeypatch.undo()
+    assert living(mark)
+    assert stage.open().sweep() == 1
+    assert_gone(mark)
+
+
+def test_a_run_whose_engine_went_away_goes_on_later(tmp_path, monkeypatch, docker_engine):
+    first_pixel_dataset(tmp_path / "dataset")
+    body = "import time\ntime.sleep(2)\nfor name in names: write(name, read(name) + 1)"
+    write_attack(tmp_path / "submissions/slow", body)
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    path = write_tournament(tmp_path / "tiny.yaml", sandbox="docker", slots=2)
+    output = tmp_path / "out"
+    with forwarded_engine(monkeypatch) as forwarder:
+        harness = start_harness("run", path)
+        wait_until(lambda: containers(docker_engine, store_identity(output)))
+        forwarder.cut()
+        _, errors = harness.communicate(timeout=120)
+    monkeypatch.undo()
+    assert harness.returncode == 1
+    (line,) = errors.splitlines()
+    assert "engine does not answer" in line
+    play_file(path)
+    assert read_board(output)["complete"]
+    assert not containers(docker_engine, store_identity(output))
+
+
+def test_a_gpu_that_the_engine_cannot_give_is_our_failure(stage):
+    if "nvidia" in (describe_engine() or ""):
+        pytest.skip("this engine has GPUs to give")
+    with pytest.raises(InfrastructureError, match=r"(?i)gpu|device driver"):
+        stage.run("exit 0", gpu="0")
+    assert stage.open().sweep() == 0
+
+
+def test_a_store_of_another_harness_is_left_alone(stage, docker_engine):
+    job = stage.stage("sleep 600")
+    stage.backend._create(job)
+    try:
+        assert stage.open(identity="another").sweep() == 0
+        assert containers(docker_engine, stage.identity)
+    finally:
+        assert stage.open().sweep() == 1
+    assert not containers(docker_engine, stage.identity)
+
+
+def test_a_sandbox_leaves_no_open_socket(stage):
+    job = stage.stage("exit 0")
+    stage.backend.close()
+    before = sorted(os.listdir("/proc/self/fd"))
+    backend = stage.open()
+    backend.run(job, threading.Event())
+    backend.close()
+    assert wait_until(lambda: sorted(os.listdir("/proc/self/fd")) == before)

@@ -1,0 +1,232 @@
+"""The index is what a run that was killed goes on from: what is recorded is found again exactly, recording it twice
+does no harm, and a file that is damaged is said to be so."""
+
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import UserError
+from harness.index import SCHEMA_VERSION, Index
+from harness.records import Fault, ImageAudit, Limits, Outcome, Prediction, Role, Verdict, WorkUnit
+
+ATTACK = WorkUnit(Role.ATTACK, "s" * 64, "c", "inputs", 16, 7, Limits())
+DEFENSE = WorkUnit(Role.DEFENSE, "t" * 64, "c", "inputs", None, 7, Limits())
+
+AUDITS = (
+    ImageAudit("img1", "d1", None, 20, 5, 16, 123.25, 1.5),
+    ImageAudit("img0", "d0", Fault.CORRUPT),
+    ImageAudit("img2", "d1"),
+)
+PREDICTIONS = (Prediction("d1", 7), Prediction("d0", None, Fault.MISSING), Prediction("d2", 0))
+
+
+def outcome(unit, **fields):
+    return Outcome(unit.key, Verdict.OK, 0, 1.5, 1 << 20, "log\n", **fields)
+
+
+@pytest.fixture
+def index(tmp_path):
+    with closing(Index(tmp_path / "index.sqlite")) as index:
+        yield index
+
+
+def test_what_an_attack_made_comes_back_in_order(index):
+    index.record(ATTACK, "a", outcome(ATTACK, images=AUDITS), "now")
+    assert index.audits(ATTACK.key) == list(AUDITS)
+    assert index.audits("unknown") == []
+
+
+def test_what_a_defense_answered_comes_back(index):
+    index.record(DEFENSE, "d", outcome(DEFENSE, predictions=PREDICTIONS), "now")
+    assert index.predictions(DEFENSE.player) == {"d1": 7, "d0": None, "d2": 0}
+    assert index.predictions("unknown") == {}
+
+
+def test_predictions_of_several_calls_are_put_together(index):
+    for number, answers in enumerate((PREDICTIONS[:1], PREDICTIONS[1:])):
+        unit = replace(DEFENSE, inputs=str(number))
+        index.record(unit, "d", outcome(unit, predictions=answers), "now")
+    assert index.predictions(DEFENSE.player) == {"d1": 7, "d0": None, "d2": 0}
+
+
+def test_the_ledger_has_all_there_is_to_say_about_a_call(index):
+    bad = replace(outcome(ATTACK, images=AUDITS), verdict=Verdict.TIMEOUT, exit_code=None, unknown_names=3)
+    index.record(ATTACK, "a batch 1", bad, "2024-01-01T00:00:00+00:00")
+    index.record(DEFENSE, "d", outcome(DEFENSE, predictions=PREDICTIONS), "later")
+    (call,) = index.calls([ATTACK.player])
+    assert (call.key, call.role, call.player, call.label) == (ATTACK.key, Role.ATTACK, ATTACK.player, "a batch 1")
+    assert (call.verdict, call.exit_code, call.seconds, call.peak_memory) == (Verdict.TIMEOUT, None, 1.5, 1 << 20)
+    assert (call.images, call.faults, call.unknown_names) == (3, {"corrupt": 1}, 3)
+    assert (call.log, call.finished) == ("log\n", "2024-01-01T00:00:00+00:00")
+    assert [call.label for call in index.calls([DEFENSE.player, ATTACK.player])] == ["a batch 1", "d"]
+    assert index.calls([]) == []
+
+
+def test_recording_twice_keeps_the_last(index):
+    index.record(ATTACK, "a", outcome(ATTACK, images=AUDITS), "now")
+    again = tuple(replace(audit, digest="new") for audit in AUDITS)
+    index.record(ATTACK, "b", outcome(ATTACK, images=again), "later")
+    assert index.audits(ATTACK.key) == list(again)
+    assert [call.label for call in index.calls([ATTACK.player])] == ["b"]
+    for label in (7, 8):
+        index.record(DEFENSE, "d", outcome(DEFENSE, predictions=(Prediction("d1", label),)), "now")
+    assert index.predictions(DEFENSE.player) == {"d1": 8}
+
+
+@pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 2000])
+def test_many_keys_are_looked_up_at_once(index, count):
+    pairs = [(f"source{number}", f"canonical{number}") for number in range(count)]
+    index.add_sources(pairs)
+    index.record(ATTACK, "a", outcome(ATTACK), "now")
+    assert index.canonical_of([source for source, _ in pairs] + ["other"]) == dict(pairs)
+    assert index.known_calls([source for source, _ in pairs] + [ATTACK.key]) == {ATTACK.key}
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"])),
+    seconds=st.floats(0, 1e9),
+    measures=st.tuples(
+        st.integers(0, 255), st.integers(0, 2**40), st.integers(0, 255), st.floats(0, 1e9), st.floats(0, 255)
+    ),
+)
+def test_any_value_is_kept_exactly(tmp_path_factory, text, seconds, measures):
+    with closing(Index(tmp_path_factory.mktemp("index") / "index.sqlite")) as index:
+        audit = ImageAudit(text, "digest", None, *measures)
+        index.record(ATTACK, text, replace(outcome(ATTACK, images=(audit,)), log=text, seconds=seconds), "now")
+        (call,) = index.calls([ATTACK.player])
+        assert (call.label, call.log, call.seconds) == (text, text, seconds)
+        assert index.audits(ATTACK.key) == [audit]
+
+
+def test_another_process_and_a_later_one_see_what_was_recorded(index, tmp_path):
+    index.record(DEFENSE, "d", outcome(DEFENSE, predictions=PREDICTIONS), "now")
+    with closing(Index(tmp_path / "index.sqlite")) as second:
+        assert second.predictions(DEFENSE.player) == index.predictions(DEFENSE.player)
+
+
+def test_an_outcome_is_recorded_whole_or_not_at_all(index):
+    """A prediction that the table refuses undoes the call that it belongs to."""
+    bad = outcome(DEFENSE, predictions=(Prediction("d1", 7), Prediction(None, 8)))
+    with pytest.raises(sqlite3.IntegrityError):
+        index.record(DEFENSE, "d", bad, "now")
+    assert index.known_calls([DEFENSE.key]) == set()
+    assert index.predictions(DEFENSE.player) == {}
+
+
+def test_threads_may_record_side_by_side(index):
+    def record(thread):
+        for number in range(20):
+            unit = replace(ATTACK, seed=100 * thread + number)
+            index.record(unit, "a", outcome(unit, images=AUDITS), "now")
+            assert len(index.audits(unit.key)) == len(AUDITS)
+
+    threads = [threading.Thread(target=record, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    players = {replace(ATTACK, seed=100 * thread + number).player for thread in range(4) for number in range(20)}
+    assert len(index.calls(players)) == 80
+
+
+def test_attempts_and_rounds(index):
+    for number in range(3):
+        index.record_attempt("key", f"call {number}", "gone", "now")
+    assert index.attempts() == [(f"call {number}", "gone", "now") for number in range(3)]
+    for folder in ("/b", "/a", "/b"):
+        index.add_round(Path(folder))
+    assert index.rounds() == [Path("/a"), Path("/b")]
+
+
+def test_only_what_is_named_is_kept(index):
+    units = [replace(ATTACK, epsilon=epsilon) for epsilon in (4, 8, 12)]
+    stranger = replace(ATTACK, submission="u" * 64)
+    for unit in (*units, stranger):
+        index.record(unit, str(unit.epsilon), outcome(unit, images=AUDITS), "now")
+    other = replace(DEFENSE, submission="v" * 64)
+    for unit in (DEFENSE, other):
+        index.record(unit, "d", outcome(unit, predictions=PREDICTIONS), "now")
+    kept = [units[0].key, units[2].key]
+    for _ in range(2):
+        index.keep_only(kept, [ATTACK.player, DEFENSE.player])
+        assert index.known_calls([unit.key for unit in (*units, stranger, DEFENSE, other)]) == {*kept, DEFENSE.key}
+        assert [bool(index.audits(unit.key)) for unit in (*units, stranger)] == [True, False, True, False]
+        assert index.predictions(DEFENSE.player)
+        assert not index.predictions(other.player)
+        assert len(index.calls([ATTACK.player, stranger.player])) == 2
+
+
+def test_sources_are_forgotten_by_their_canonical_image(index):
+    index.add_sources([("s1", "c1"), ("s2", "c1"), ("s3", "c3")])
+    index.forget_sources(["c1", "unknown"])
+    assert index.canonical_of(["s1", "s2", "s3"]) == {"s3": "c3"}
+
+
+# --- files that are none
+
+
+def filled(path):
+    with closing(Index(path)) as index:
+        for number in range(200):
+            unit = replace(ATTACK, seed=number)
+            index.record(unit, "a", outcome(unit, images=AUDITS), "now")
+
+
+def read_everything(path):
+    with closing(Index(path)) as index:
+        index.calls([ATTACK.player])
+        index.known_calls([ATTACK.key])
+        index.canonical_of(["x"])
+        for number in range(200):
+            index.audits(replace(ATTACK, seed=number).key)
+        index.record(ATTACK, "a", outcome(ATTACK, images=AUDITS), "now")
+
+
+def test_an_intact_file_is_read(tmp_path):
+    filled(tmp_path / "index.sqlite")
+    read_everything(tmp_path / "index.sqlite")
+
+
+@pytest.mark.parametrize("damage", ["text", "header", "pages"])
+def test_a_damaged_file_is_said_to_be_one(tmp_path, damage):
+    path = tmp_path / "index.sqlite"
+    filled(path)
+    data = bytearray(path.read_bytes())
+    if damage == "text":
+        data = bytearray(b"this is no database\n" * 500)
+    elif damage == "header":
+        data[:16] = b"SQLite format 2\0"
+    else:
+        data[8192:] = b"\xa5" * (len(data) - 8192)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"index\.sqlite: the index cannot be read \(.*\); move the store away"):
+        read_everything(path)
+
+
+def test_a_folder_in_its_place(tmp_path):
+    with pytest.raises(UserError, match="the index cannot be read"):
+        Index(tmp_path)
+
+
+def test_a_file_of_another_version(tmp_path):
+    path = tmp_path / "index.sqlite"
+    with closing(Index(path)):
+        pass
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(UserError, match="was made by another version of the harness; choose another output"):
+        Index(path)
+
+
+def test_a_full_disk_is_said_to_be_one(index):
+    """SQLite's own limit on the number of pages gives the very error of a disk without room."""
+    index._database.execute("PRAGMA max_page_count = 20")
+    with pytest.raises(UserError, match=r"index\.sqlite: the index cannot be written \(.*full\); make room"):
+        index.record(ATTACK, "x" * 1_000_000, outcome(ATTACK), "now")
+    assert index.known_calls([ATTACK.key]) == set()

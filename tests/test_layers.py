@@ -1,0 +1,141 @@
+"""A module imports only from lower layers, and a library that may be replaced, or that takes long to import, is known
+to one module: one convenient import undoes either, and nobody notices."""
+
+import ast
+
+import pytest
+from helpers import ROOT
+
+LAYERS = (
+    # 0: hashing, files, exceptions, and what needs nothing of ours
+    {"", "atomic", "digest", "errors", "machine", "scoring", "stats"},
+    {"records", "schema", "archive"},
+    # 1: what a stranger wrote, and the nouns of a round
+    {"config", "executors", "images", "submission", "validation"},
+    {"dataset", "executors.local"},
+    {"predictions", "round"},
+    {"plan"},
+    # 2: where it runs and where it is kept
+    {"index", "sandbox"},
+    {"sandbox.failure", "store"},
+    {"sandbox.watch"},
+    {"sandbox.docker", "sandbox.process"},
+    # 3: playing and publishing
+    {"assembly", "calls", "preparation", "runner"},
+    {"leaderboard", "publish"},
+    {"publish.tables"},
+    {"terminal", "tournament"},
+    # 4: commands
+    {"commands", "commands.options"},
+    {"commands.dataset"},
+    {"commands.doctor", "commands.gc", "commands.plan", "commands.run", "commands.score", "commands.status"},
+    # 5: the command line, which finds commands by their names
+    {"cli"},
+    {"__main__"},
+)
+
+LAYER = {module: number for number, layer in enumerate(LAYERS) for module in layer}
+
+CHOOSES_A_BACKEND = {("sandbox", "sandbox.docker")}
+"""Imports upwards, inside a function: `auto` asks the backend whether there is an engine."""
+
+ONLY_IN = {
+    "yaml": {"config"},
+    "docker": {"sandbox.docker"},
+    "requests": {"sandbox.docker"},
+    "pandas": {"publish.tables"},
+    "PIL": {"images"},
+    "sqlite3": {"index"},
+    "psutil": {"machine", "sandbox.process"},
+    "pydantic": {"config", "dataset", "schema", "submission"},
+    "rich": {"terminal", "commands.plan", "commands.run", "commands.score", "commands.status"},
+}
+
+NOWHERE = {
+    "torch",
+    "torchvision",
+    "tensorflow",
+    "jax",
+    "ray",
+    "matplotlib",
+    "foolbox",
+    "advkit",
+    "submissions",
+    "tests",
+}
+
+
+def name_of(path):
+    parts = path.relative_to(ROOT / "harness").with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+MODULES = {name_of(path): ast.parse(path.read_text()) for path in sorted((ROOT / "harness").rglob("*.py"))}
+
+
+def imports(tree):
+    """(full name, whether it happens when the module is imported) of everything that is imported."""
+    later = {
+        inner
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef | ast.If)
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node not in later) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here"
+            yield from ((f"{node.module}.{alias.name}", node not in later) for alias in node.names)
+
+
+def own_imports(module):
+    """(module of ours, whether at once): `from harness import x` and `from harness.x import y` are both of x."""
+    for name, at_once in imports(MODULES[module]):
+        if name == "harness" or name.startswith("harness."):
+            parts = name.split(".")[1:]
+            while ".".join(parts) not in MODULES:
+                parts = parts[:-1]
+            yield ".".join(parts), at_once
+
+
+def test_every_module_has_a_layer():
+    assert set(MODULES) == set(LAYER)
+    assert len(LAYER) == sum(map(len, LAYERS))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_only_from_lower_layers(module):
+    upwards = {(module, other) for other, _ in own_imports(module) if LAYER[other] >= LAYER[module]}
+    assert upwards <= CHOOSES_A_BACKEND
+
+
+def test_the_exceptions_are_made_use_of_and_only_inside_functions():
+    found = {(module, other): at_once for module in MODULES for other, at_once in own_imports(module)}
+    assert [found[pair] for pair in sorted(CHOOSES_A_BACKEND)] == [False]
+
+
+def test_libraries_are_known_to_their_modules_alone():
+    found = {library: set() for library in ONLY_IN}
+    for module, tree in MODULES.items():
+        for name, _ in imports(tree):
+            library = name.split(".")[0]
+            if library in found:
+                found[library].add(module)
+    assert found == ONLY_IN
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_the_referee_never_imports(module):
+    assert not {name.split(".")[0] for name, _ in imports(MODULES[module])} & NOWHERE
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "__main__"])
+def test_every_module_says_what_it_is(module):
+    assert ast.get_docstring(MODULES[module])
+
+
+def test_nothing_is_checked_by_assert():
+    """`python -O` leaves them out."""
+    asserting = [name for name, tree in MODULES.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))]
+    assert asserting == []

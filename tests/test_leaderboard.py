@@ -1,0 +1,169 @@
+"""The leaderboard is what is published and argued about: plain JSON without a NaN, the same bytes for the same answers,
+and an incomplete round says that it is one."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import make_audits, make_round, score_table, tables
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.leaderboard import SCHEMA_VERSION, build_leaderboard
+from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN
+
+RULES = sorted(POLICIES)
+
+
+def build(table, rules="fair", *, batch_size=None, audits=None):
+    return build_leaderboard(make_round(table, batch_size), table, audits or make_audits(table), rules)
+
+
+def example():
+    """Two attacks and a targeted one, three defenses, two budgets, four images, all answers there."""
+    generator = np.random.default_rng(1)
+    labels = generator.integers(1, 4, (3, 2, 3, 4))
+    clean = generator.integers(1, 3, (3, 4))
+    return score_table(labels, clean=clean, true=[1, 1, 2, 2], target=[3, 3, 3, 3], untargeted=2)
+
+
+@given(tables(labels=st.sampled_from([UNKNOWN, NO_ANSWER, 1, 2])), st.sampled_from(RULES))
+def test_any_round_gives_plain_json(table, rules):
+    board = build(table, rules)
+    text = json.dumps(board, allow_nan=False)
+    assert json.loads(text) == board
+    assert board["complete"] is (table.holes == 0)
+    assert board["missing_answers"] == table.holes
+
+
+@given(tables(), st.sampled_from(RULES))
+def test_scores_are_shares_and_sorted_by_rank_and_name(table, rules):
+    board = build(table, rules)
+    for kind, count in (
+        ("defenses", len(table.defenses)),
+        ("attacks", table.untargeted),
+        ("targeted_attacks", len(table.attacks) - table.untargeted),
+    ):
+        rows = board[kind]
+        assert len(rows) == count
+        assert [(row["rank"], row["name"]) for row in rows] == sorted((row["rank"], row["name"]) for row in rows)
+        for row in rows:
+            low, high = row["interval"]
+            assert 0 <= low <= high <= 1
+            assert 0 <= row["normalised"] <= 1
+            assert row["rank"] == 1 + sum(other["score"] > row["score"] for other in rows)
+
+
+def test_the_same_answers_give_the_same_bytes():
+    first, second = (json.dumps(build(example(), audits=make_audits(example(), 3))) for _ in range(2))
+    assert first == second
+
+
+def test_what_a_board_says_about_itself():
+    board = build(example(), "nips17-dev")
+    assert board["schema_version"] == SCHEMA_VERSION
+    assert (board["tournament"], board["rules"], board["seed"]) == ("tiny", "nips17-dev", 1)
+    assert board["missing_output_policy"] == POLICIES["nips17-dev"]
+    assert board["epsilons"] == ["4", "5"]
+    assert board["dataset"]["images"] == 4
+    assert board["intervals"] == {"confidence": 0.95, "draws": 1000, "method": "paired bootstrap over images"}
+
+
+def test_a_defenses_row():
+    table = example()
+    rows = {row["name"]: row for row in build(table)["defenses"]}
+    correct = table.labels == table.true_labels
+    for number, name in enumerate(table.defenses):
+        row = rows[name]
+        shares = correct[:, :, number, :].mean(axis=(1, 2))
+        assert row["submission"] == f"submission of {name}"
+        assert row["score"] == correct[:, :, number, :].sum()
+        assert row["normalised"] == pytest.approx(correct[:, :, number, :].mean(), abs=1e-6)
+        assert row["clean_accuracy"] == (table.clean[number] == table.true_labels).mean()
+        assert row["per_epsilon"] == {
+            "4": pytest.approx(correct[:, 0, number, :].mean(), abs=1e-6),
+            "5": pytest.approx(correct[:, 1, number, :].mean(), abs=1e-6),
+        }
+        assert row["worst_case"]["normalised"] == pytest.approx(shares.min(), abs=1e-6)
+        assert row["worst_case"]["opponent"] == table.attacks[shares.argmin()]
+
+
+def test_an_attacks_row():
+    table, audits = example(), make_audits(example())
+    rows = {row["name"]: row for row in build(table, audits=audits)["attacks"]}
+    wrong = table.labels != table.true_labels
+    clean_correct = np.broadcast_to(table.clean == table.true_labels, wrong[0].shape)
+    for number, name in enumerate(table.attacks[:2]):
+        row = rows[name]
+        shares = wrong[number].mean(axis=(0, 2))
+        assert row["score"] == wrong[number].sum()
+        assert row["success_where_clean_correct"] == pytest.approx(wrong[number][clean_correct].mean(), abs=1e-6)
+        assert row["worst_case"] == {
+            "opponent": table.defenses[shares.argmin()],
+            "normalised": pytest.approx(shares.min(), abs=1e-6),
+        }
+        assert row["perturbation"]["max_raw_linf"] == audits.measures["raw_linf"][number].max()
+        assert row["perturbation"]["clipped_values"] == audits.measures["clipped"][number].sum()
+        assert row["perturbation"]["mean_l2"] == pytest.approx(audits.measures["l2"][number].mean(), abs=1e-6)
+        assert row["faults"] == {}
+
+
+def test_a_targeted_attack_is_paid_for_hits():
+    table = example()
+    (row,) = build(table)["targeted_attacks"]
+    assert row["score"] == (table.labels[2] == 3).sum()
+
+
+def test_missing_images_and_labels_are_told():
+    table = example()
+    table.valid[0, 0, :2] = False
+    table.labels[1, 0, 0, 0] = NO_ANSWER
+    board = build(table)
+    attacks = {row["name"]: row for row in board["attacks"]}
+    assert attacks["a0"]["faults"] == {"missing": 2}
+    assert {row["name"]: row["missing_labels"] for row in board["defenses"]} == {"d0": 1, "d1": 0, "d2": 0}
+
+
+def test_an_attack_that_made_no_image_has_no_perturbation():
+    table = example()
+    table.valid[0] = False
+    attacks = {row["name"]: row for row in build(table)["attacks"]}
+    assert attacks["a0"]["perturbation"] == {}
+    assert attacks["a1"]["perturbation"]
+
+
+def test_without_a_correct_answer_on_clean_images_there_is_no_share_of_them():
+    table = replace(example(), clean=np.zeros((3, 4), dtype=np.int32))
+    assert [row["success_where_clean_correct"] for row in build(table)["attacks"]] == [None, None]
+
+
+def test_matrices_are_counts_as_in_the_toolkits_files():
+    table = example()
+    found = build(table)["matrices"]
+    correct = (table.labels == table.true_labels).sum(axis=(1, 3))
+    assert (found["attacks"], found["targeted_attacks"], found["defenses"]) == (
+        ["a0", "a1"],
+        ["a2"],
+        ["d0", "d1", "d2"],
+    )
+    assert found["accuracy_on_attacks"] == correct[:2].tolist()
+    assert found["accuracy_on_targeted_attacks"] == correct[2:].tolist()
+    assert found["hit_target_class"] == (table.labels[2:] == 3).sum(axis=(1, 3)).tolist()
+
+
+def test_under_rotate_the_shares_are_those_of_each_budget():
+    labels = np.array([[[[1, 9, 9, 1, 1, 9]]]])
+    table = score_table(labels, true=[1] * 6)
+    round_ = replace(make_round(table, 2), epsilons=("rotate",), budgets=((4, 8, 4),))
+    board = build_leaderboard(round_, table, make_audits(table), "fair")
+    assert board["defenses"][0]["per_epsilon"] == {"4": 0.5, "8": 0.5}
+    assert board["attacks"][0]["per_epsilon"] == {"4": 0.5, "8": 0.5}
+
+
+def test_submissions_with_the_same_answers_tie_and_share_their_interval():
+    labels = np.repeat(np.random.default_rng(0).integers(1, 3, (1, 1, 1, 30)), 3, axis=2)
+    rows = build(score_table(labels))["defenses"]
+    assert [row["rank"] for row in rows] == [1, 1, 1]
+    assert [row["name"] for row in rows] == ["d0", "d1", "d2"]
+    assert rows[0]["interval"] == rows[1]["interval"] == rows[2]["interval"]

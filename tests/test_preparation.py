@@ -1,0 +1,345 @@
+"""Before the first call everything is read, checked and copied: what is played is what was checked, a picture that
+changes during a round ends it, and nobody's code runs without isolation unless the organiser said so."""
+
+import os
+import shutil
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import numpy as np
+import pytest
+from helpers import FakeSandbox, open_field, random_pixels, write_dataset, write_players, write_submission
+from PIL import Image
+
+from harness import preparation
+from harness.config import DatasetConfig
+from harness.dataset import load_dataset
+from harness.digest import digest_bytes, digest_file
+from harness.errors import UserError
+from harness.images import write_png
+from harness.plan import attack_call
+from harness.preparation import changed_images, take_in_images
+from harness.records import Role
+from harness.round import write_round
+from harness.store import Store
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_dataset(tmp_path / "dataset", 5)
+    write_players(tmp_path / "players", ("noop", "shift 3"), ("shift 1",), ("sum",))
+    return tmp_path
+
+
+def faults(folder, sandbox=None, **keys):
+    with pytest.raises(UserError) as caught, open_field(folder, sandbox, **keys):
+        pass
+    return [line.replace(f"{folder}/", "") for line in caught.value.faults]
+
+
+class Bare(FakeSandbox):
+    isolates = False
+
+
+# --- the round
+
+
+def test_a_round_lists_attacks_then_targeted_ones_then_defenses_by_name(folder):
+    write_submission(folder / "players" / "x", "attack", "#!fake noop", name="0 first")
+    with open_field(folder) as field:
+        round_ = field.prepared.round
+        assert [(attack.name, attack.targeted) for attack in round_.attacks] == [
+            ("0 first", False), ("a0", False), ("a1", False), ("t0", True),
+        ]  # fmt: skip
+        assert [defense.name for defense in round_.defenses] == ["d0"]
+        assert [player.name for player in field.prepared.attacks] == [attack.name for attack in round_.attacks]
+        assert (round_.dataset, round_.image_size, round_.store) == ("tiny", (8, 6), "store")
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "names", "budgets"),
+    [
+        (4, ("4",), ((4, 4, 4),)),
+        ([4, 9], ("4", "9"), ((4, 4, 4), (9, 9, 9))),
+        ("rotate", ("rotate",), ((4, 8, 12),)),
+    ],
+)
+def test_budgets_by_batch(folder, epsilon, names, budgets):
+    with open_field(folder, epsilon=epsilon, batch_size=2) as field:
+        round_ = field.prepared.round
+        assert (round_.epsilons, round_.budgets) == (names, budgets)
+        assert [len(batch) for batch in round_.batches] == [2, 2, 1]
+        for player, attack in zip(field.prepared.attacks, round_.attacks, strict=True):
+            expected = tuple(
+                tuple(
+                    attack_call(player, budget, number, round_.batches[number]).unit.key
+                    for number, budget in enumerate(row)
+                )
+                for row in budgets
+            )
+            assert attack.units == expected
+
+
+def test_the_same_tournament_is_the_same_round_wherever_it_lies(folder, tmp_path):
+    with open_field(folder) as field:
+        first = field.prepared.round
+    shutil.copytree(folder / "players", folder / "elsewhere")
+    shutil.copytree(folder / "dataset", folder / "pictures")
+    with open_field(folder, players="elsewhere", dataset="pictures", output="other") as field:
+        assert field.prepared.round == first
+
+
+@pytest.mark.parametrize(
+    ("keys", "same"),
+    [
+        ({"name": "renamed"}, True),
+        ({"rules": "nips17-dev"}, True),
+        ({"slots": 1}, True),
+        ({"seed": 1}, False),
+        ({"limits": {"seconds": 9}}, False),
+    ],
+    ids=["name", "rules", "slots", "seed", "limits"],
+)
+def test_what_decides_on_the_keys_of_calls(folder, keys, same):
+    with open_field(folder) as field:
+        before = field.prepared.round.unit_keys(), field.prepared.round.players()
+    with open_field(folder, output="other", **keys) as field:
+        assert ((field.prepared.round.unit_keys(), field.prepared.round.players()) == before) is same
+
+
+def test_a_growing_dataset_keeps_the_batches_that_were_full(folder):
+    with open_field(folder, batch_size=2) as field:
+        before = [attack.units[0] for attack in field.prepared.round.attacks]
+    images = folder / "dataset" / "images"
+    Image.fromarray(random_pixels(99)).save(images / "img5.png")
+    with (folder / "dataset" / "dataset.csv").open("a") as file:
+        file.write("img5,6,506\n")
+    with open_field(folder, batch_size=2) as field:
+        for old, attack in zip(before, field.prepared.round.attacks, strict=True):
+            assert attack.units[0][:2] == old[:2]
+            assert attack.units[0][2] != old[2]
+
+
+# --- pictures
+
+
+@pytest.fixture
+def store(tmp_path):
+    with closing(Store(tmp_path / "store")) as store:
+        yield store
+
+
+def take_in(folder, store):
+    with ThreadPoolExecutor(2) as pixels:
+        return take_in_images(load_dataset(DatasetConfig(path=folder)), store, pixels)
+
+
+def test_pictures_become_canonical_objects(folder, store):
+    images, size = take_in(folder / "dataset", store)
+    assert size == (8, 6)
+    for number, image in enumerate(images):
+        path = folder / "dataset" / "images" / f"img{number}.png"
+        assert (image.id, image.true_label, image.target_class) == (f"img{number}", 1 + number, 501 + number)
+        assert image.source == digest_file(path)
+        assert image.clean == digest_bytes(write_png(np.asarray(Image.open(path))))
+    assert store.object_digests() == {image.clean for image in images}
+
+
+def test_equal_pixels_are_one_object_however_they_are_packed(folder, store):
+    pixels = random_pixels(7)
+    for number in range(5):
+        path = folder / "dataset" / "images" / f"img{number}.png"
+        Image.fromarray(pixels).save(path, compress_level=number)
+    images, _ = take_in(folder / "dataset", store)
+    assert len({image.source for image in images}) > 1
+    assert len({image.clean for image in images}) == 1
+
+
+def test_known_pictures_are_not_decoded_again_but_lost_ones_are(folder, store, monkeypatch):
+    images, _ = take_in(folder / "dataset", store)
+    store.remove_objects([images[2].clean])
+    decoded = []
+    read = preparation.read_png
+    monkeypatch.setattr(
+        preparation, "read_png", lambda data, size: decoded.append(digest_bytes(data)) or read(data, size)
+    )
+    assert take_in(folder / "dataset", store)[0] == images
+    assert decoded == [images[2].source]
+    assert images[2].clean in store.object_digests()
+
+
+def test_pictures_that_are_none_are_named_at_once(folder):
+    images = folder / "dataset" / "images"
+    Image.fromarray(random_pixels(1, (9, 6))).save(images / "img1.png")
+    Image.fromarray(random_pixels(1)).convert("RGBA").save(images / "img2.png")
+    (images / "img3.png").write_bytes(b"no image")
+    (images / "img4.png").write_bytes((images / "img0.png").read_bytes()[:-20])
+    end = "; every image of a dataset is an RGB PNG of one size, so convert it"
+    assert faults(folder) == [
+        f"dataset/images/img1.png: is 9x6, not 8x6{end}",
+        f"dataset/images/img2.png: is 8-bit RGBA, not 8-bit RGB{end}",
+        f"dataset/images/img3.png: is not a PNG file{end}",
+        f"dataset/images/img4.png: is truncated{end}",
+    ]
+
+
+def test_very_many_bad_pictures_are_counted(tmp_path):
+    write_dataset(tmp_path / "dataset", 30)
+    write_players(tmp_path / "players")
+    for path in (tmp_path / "dataset" / "images").iterdir():
+        path.write_bytes(b"")
+    lines = faults(tmp_path)
+    assert len(lines) == preparation.MAX_FAULTS + 1
+    assert lines[-1] == "... and 10 more images"
+
+
+def test_the_size_may_be_stated(folder):
+    (folder / "dataset" / "dataset.yaml").write_text("name: tiny\nimage_size: [6, 8]\n")
+    assert len(faults(folder)) == 5
+
+
+# --- a round that goes on
+
+
+def begin(folder):
+    with open_field(folder) as field:
+        write_round(field.prepared.round, folder / "out")
+
+
+def change(folder):
+    Image.fromarray(random_pixels(99)).save(folder / "dataset" / "images" / "img3.png")
+
+
+def test_a_picture_that_changed_since_the_round_began_ends_it(folder):
+    begin(folder)
+    change(folder)
+    assert faults(folder) == [
+        "dataset/images/img3.png: this image of the dataset changed since the run began; "
+        "restore it, or begin a new run with another output"
+    ]
+    with open_field(folder, output="another"):
+        pass
+
+
+def test_another_dataset_or_other_submissions_may_be_played_into_the_same_folder(folder):
+    begin(folder)
+    change(folder)
+    (folder / "dataset" / "dataset.yaml").write_text("name: another\n")
+    write_submission(folder / "players" / "a9", program="#!fake noop")
+    with open_field(folder):
+        pass
+
+
+def test_a_picture_that_is_touched_while_the_round_is_played_is_noticed(folder):
+    with open_field(folder) as field:
+        dataset, images = field.prepared.dataset, field.prepared.round.images
+    path = folder / "dataset" / "images" / "img3.png"
+    assert changed_images(dataset, images, 0.0) == []
+    assert changed_images(dataset, images, time.time() + 60) == []
+    os.utime(path)
+    assert changed_images(dataset, images, 0.0) == []
+    change(folder)
+    os.utime(path, (1, 1))
+    assert changed_images(dataset, images, time.time() - 60) == [path]
+    path.unlink()
+    assert changed_images(dataset, images, time.time() + 60) == [path]
+
+
+# --- submissions
+
+
+def test_what_is_played_is_the_stores_own_copy(folder):
+    with open_field(folder) as field:
+        for player in (*field.prepared.attacks, *field.prepared.defenses):
+            assert player.code == field.store.code / player.submission.digest
+            assert player.code.is_dir()
+
+
+def test_all_bad_submissions_are_named_at_once(folder):
+    write_submission(folder / "players" / "b1", executable=False)
+    write_submission(folder / "players" / "b2", type="attak")
+    (folder / "players" / "b3.zip").write_bytes(b"")
+    found = faults(folder)
+    assert [line.split(":")[0] for line in found] == ["players/b1", "players/b2/metadata.json", "players/b3.zip"]
+
+
+def test_a_folder_without_metadata_is_passed_over_and_named(folder):
+    (folder / "players" / "notes").mkdir()
+    with open_field(folder) as field:
+        assert field.listener.lines == [f"{folder / 'players' / 'notes'}: passed over, it has no metadata.json"]
+
+
+def test_two_of_one_name(folder):
+    write_submission(folder / "players" / "x", program="#!fake noop", name="a1")
+    (line,) = faults(folder)
+    assert line.startswith("a1: two submissions of type attack have this name (")
+
+
+def test_an_archive_is_the_same_submission_as_its_folder(folder):
+    with open_field(folder) as field:
+        before = {attack.name: attack.submission for attack in field.prepared.round.attacks}
+    with zipfile.ZipFile(folder / "players" / "packed.zip", "w") as packed:
+        for path in sorted((folder / "players" / "a1").iterdir()):
+            packed.write(path, f"inside/{path.name}")
+    with open_field(folder) as field:
+        after = {attack.name: attack.submission for attack in field.prepared.round.attacks}
+        assert after == before | {"packed": before["a1"]}
+        assert list(field.store.work.iterdir()) == []
+
+
+def test_without_isolation_only_trusted_code_is_played(folder):
+    (line,) = faults(folder, Bare())
+    assert line.startswith(
+        "players/a0: the process sandbox does not isolate, and this submission is not the project's own; "
+    )
+    assert line.endswith("use --sandbox docker, or --trust-submissions if you trust its authors")
+    with open_field(folder, Bare(), trust_submissions=True):
+        pass
+
+
+def test_the_projects_own_submissions_need_no_word_of_trust(folder, monkeypatch):
+    monkeypatch.setattr(preparation, "OWN_SUBMISSIONS", folder / "players")
+    with open_field(folder, Bare()):
+        pass
+    outside = write_submission(folder / "outside", program="#!fake noop")
+    (folder / "players" / "inside").symlink_to(outside)
+    assert faults(folder, Bare())[0].startswith("players/inside: the process sandbox does not isolate")
+
+
+def test_an_archive_is_never_the_projects_own(folder, monkeypatch):
+    monkeypatch.setattr(preparation, "OWN_SUBMISSIONS", folder / "players")
+    with zipfile.ZipFile(folder / "players" / "packed.zip", "w") as packed:
+        packed.writestr("metadata.json", "{}")
+    assert faults(folder, Bare())[0].startswith("players/packed.zip: the process sandbox does not isolate")
+
+
+def test_a_submission_for_another_label_space_is_refused(folder):
+    write_submission(folder / "players" / "x", "defense", "#!fake sum", labels="cifar10")
+    write_submission(folder / "players" / "y", "defense", "#!fake sum", labels="imagenet-1001")
+    (line,) = faults(folder)
+    assert line.startswith("x: answers in the label space cifar10, the dataset tiny is labelled in imagenet-1001; ")
+
+
+def test_a_submission_may_do_without_a_gpu(folder):
+    asked = {}
+
+    class Asking(FakeSandbox):
+        def prepare(self, submission, use_gpu):
+            asked[submission.name] = use_gpu
+            return f"image for {use_gpu}"
+
+    write_submission(folder / "players" / "x", "defense", "#!fake sum no gpu", gpu=False)
+    with open_field(folder, Asking()) as field, ThreadPoolExecutor(1) as pixels:
+        assert not any(asked.values())
+        tournament = field.tournament
+        prepared = preparation.prepare(tournament, field.store, Asking(), pixels, True, print)
+        assert {name for name, gpu in asked.items() if not gpu} == {"x"}
+        assert {player.container for player in prepared.defenses} == {"image for True", "image for False"}
+
+
+def test_roles_come_from_the_metadata_and_not_from_the_folder(folder):
+    with open_field(folder) as field:
+        roles = {player.name: player.submission.role for player in (*field.prepared.attacks, *field.prepared.defenses)}
+    assert roles == {"a0": Role.ATTACK, "a1": Role.ATTACK, "t0": Role.TARGETED_ATTACK, "d0": Role.DEFENSE}

@@ -1,0 +1,352 @@
+"""In whatever order calls end, the same is known at the end: every defense's answer on every image, asked for once. And
+a failure of our own side is tried again, never scored, and never ends in a hang."""
+
+import errno
+import itertools
+from collections import Counter
+
+import pytest
+from helpers import FakeSandbox, ShuffledExecutor, label_of, open_field, write_dataset, write_players, write_submission
+
+from harness import runner as runner_module
+from harness.assembly import assemble, read_audits
+from harness.calls import TARGETS_FILE
+from harness.errors import EngineUnavailableError, InfrastructureError, UserError
+from harness.executors.local import LocalExecutor, share_out
+from harness.leaderboard import build_leaderboard
+from harness.records import Fault, Role
+from harness.runner import MAX_ATTEMPTS
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    monkeypatch.setattr(runner_module, "BACK_OFF_SECONDS", 0)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pictures; three attacks of which one does nothing, a targeted one, two defenses of different code."""
+    write_dataset(tmp_path / "dataset", 5)
+    write_players(tmp_path / "players", ("noop", "shift 3", "shift 9"), ("shift -2",), ("sum", "sum twice"))
+    return tmp_path
+
+
+def board_of(field):
+    round_ = field.prepared.round
+    audits = read_audits(round_, field.store.index)
+    return build_leaderboard(round_, assemble(round_, field.store.index, audits), audits, "fair")
+
+
+def calls_of(executor, role):
+    return [call for call in executor.submitted if (call.unit.role is Role.DEFENSE) is (role == "defense")]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("slots", "batch_size", "versions"), [(1, 5, 1), (3, 2, 1), (4, 1, 1), (3, 2, "all")])
+def test_the_order_in_which_calls_end_does_not_matter(folder, seed, slots, batch_size, versions):
+    with open_field(folder, batch_size=batch_size, epsilon=[2, 4]) as field:
+        executor = ShuffledExecutor(field.arena.play, slots, seed)
+        field.play(executor, all_versions=versions == "all")
+        assert field.predictions() == field.answers()
+        assert board_of(field)["complete"]
+        assert executor.closed
+        asked = Counter((call.unit.player, d) for call in calls_of(executor, "defense") for d in call.images.values())
+        assert asked == Counter(field.answers().keys())
+
+
+def test_the_board_is_the_same_bytes_whatever_the_order(folder):
+    boards = []
+    for seed in range(4):
+        with open_field(folder, output=f"out{seed}", batch_size=2) as field:
+            field.play(ShuffledExecutor(field.arena.play, 1 + seed, seed))
+            boards.append(board_of(field))
+    assert boards[0] == boards[1] == boards[2] == boards[3]
+
+
+def test_real_threads_give_the_same(folder):
+    with open_field(folder, batch_size=2) as field:
+        field.play(LocalExecutor(share_out(4, [0], []), field.arena.play))
+        assert field.predictions() == field.answers()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_defense_never_sees_two_versions_of_a_picture_at_once(folder, seed):
+    with open_field(folder, batch_size=4) as field:
+        executor = ShuffledExecutor(field.arena.play, 2, seed)
+        field.play(executor)
+        pictures = {}
+        for key in field.prepared.round.unit_keys():
+            pictures |= {audit.digest: audit.image for audit in field.store.index.audits(key)}
+        for call in calls_of(executor, "defense"):
+            seen = [pictures[digest] for digest in call.images.values()]
+            assert len(set(seen)) == len(seen) <= 4
+
+
+def test_what_each_role_finds_in_its_input(folder):
+    sandbox = FakeSandbox()
+    with open_field(folder, sandbox) as field:
+        field.play()
+    names = [f"img{number}.png" for number in range(5)]
+    for job, seen in zip(sandbox.jobs, sandbox.seen, strict=True):
+        if job.role is Role.DEFENSE:
+            assert not any("img" in name for name in seen)
+            assert TARGETS_FILE not in seen
+        else:
+            assert [name for name in seen if name != TARGETS_FILE] == names
+            assert (TARGETS_FILE in seen) is (job.role is Role.TARGETED_ATTACK)
+
+
+def test_attacks_go_first_and_defenses_do_not_wait_for_all_of_them(folder):
+    """With more slots than attacks, defenses label the clean images meanwhile."""
+    with open_field(folder) as field:
+        executor = ShuffledExecutor(field.arena.play, 6)
+        field.play(executor)
+        roles = [call.unit.role for call in executor.submitted[:6]]
+        assert roles == [Role.ATTACK] * 3 + [Role.TARGETED_ATTACK] + [Role.DEFENSE] * 2
+
+
+# --- what is known is not asked again
+
+
+def test_a_second_run_calls_nobody(folder):
+    with open_field(folder) as field:
+        field.play()
+        before = board_of(field)
+    with open_field(folder) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        runner = field.play(executor)
+        assert executor.submitted == []
+        assert runner.calls.total() == 0
+        assert board_of(field) == before
+
+
+def test_renaming_everybody_calls_nobody(folder):
+    with open_field(folder) as field:
+        field.play()
+    for path in sorted((folder / "players").iterdir()):
+        path.rename(path.with_name(f"new-{path.name}"))
+    with open_field(folder, name="renamed") as field:
+        assert field.play().calls.total() == 0
+        assert board_of(field)["complete"]
+
+
+def test_a_new_defense_costs_its_own_calls_alone(folder):
+    with open_field(folder) as field:
+        field.play()
+    write_submission(folder / "players" / "d9", "defense", "#!fake sum thrice")
+    with open_field(folder) as field:
+        runner = field.play()
+        assert list(runner.calls) == [field.prepared.round.defenses[2].player]
+        assert board_of(field)["complete"]
+
+
+def test_a_new_attack_costs_its_calls_and_the_labels_of_its_images(folder):
+    with open_field(folder) as field:
+        field.play()
+    write_submission(folder / "players" / "a9", "attack", "#!fake shift 1")
+    with open_field(folder) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        field.play(executor)
+        assert len(calls_of(executor, "attack")) == 1
+        assert [len(call.images) for call in calls_of(executor, "defense")] == [5, 5]
+        assert board_of(field)["complete"]
+
+
+@pytest.mark.parametrize("program", ["noop", "nothing", "shift 0"])
+def test_an_attack_that_changes_nothing_costs_no_call_of_a_defense(tmp_path, program):
+    write_dataset(tmp_path / "dataset", 5)
+    write_players(tmp_path / "players", (), (), ("sum",))
+    with open_field(tmp_path) as field:
+        field.play()
+    write_submission(tmp_path / "players" / "a0", "attack", f"#!fake {program}")
+    with open_field(tmp_path) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        field.play(executor)
+        assert [call.unit.role for call in executor.submitted] == [Role.ATTACK]
+        assert board_of(field)["complete"]
+
+
+def test_one_and_the_same_code_under_two_names_is_called_once(tmp_path):
+    write_dataset(tmp_path / "dataset", 5)
+    write_players(tmp_path / "players", ("shift 3", "shift 3"), (), ("sum", "sum"))
+    with open_field(tmp_path) as field:
+        executor = ShuffledExecutor(field.arena.play, 3)
+        runner = field.play(executor)
+        assert len(calls_of(executor, "attack")) == 1
+        assert sum(len(call.images) for call in calls_of(executor, "defense")) == 10
+        board = board_of(field)
+        assert board["complete"]
+        assert [row["rank"] for row in board["defenses"]] == [1, 1]
+        assert runner.calls.total() == len(executor.submitted)
+
+
+def test_an_attack_whose_images_are_gone_is_called_again(folder):
+    with open_field(folder) as field:
+        field.play()
+        shifted = field.prepared.round.attacks[1]
+        lost = field.store.index.audits(shifted.units[0][0])[2].digest
+        field.store.remove_objects([lost])
+    with open_field(folder) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        field.play(executor)
+        assert [call.unit.key for call in executor.submitted] == [shifted.units[0][0]]
+        assert lost in field.store.object_digests()
+
+
+# --- what came out
+
+
+def test_images_are_forced_into_the_budget_and_audited(folder):
+    with open_field(folder, epsilon=4) as field:
+        field.play()
+        round_ = field.prepared.round
+        audits = {entry.name: field.store.index.audits(entry.units[0][0]) for entry in round_.attacks}
+        clean = [image.clean for image in round_.images]
+        assert [audit.digest for audit in audits["a0"]] == clean
+        assert [(audit.raw_linf, audit.linf, audit.clipped) for audit in audits["a1"]] == [(3, 3, 0)] * 5
+        for audit in audits["a2"]:
+            assert (audit.raw_linf, audit.linf) == (9, 4)
+            assert audit.clipped > 0
+
+
+def test_what_is_missing_is_a_fault_of_each_image_and_the_clean_one_stands_in(tmp_path):
+    write_dataset(tmp_path / "dataset", 3)
+    write_players(tmp_path / "players", ("nothing",), (), ("sum",))
+    with open_field(tmp_path) as field:
+        field.play()
+        ((_, outcome), *_) = [end for end in field.listener.ends if end[0].unit.role is Role.ATTACK]
+        assert (outcome.verdict, outcome.faults) == ("bad_output", {Fault.MISSING: 3})
+        table = assemble(field.prepared.round, field.store.index, read_audits(field.prepared.round, field.store.index))
+        assert not table.valid.any()
+        assert (table.labels[0, 0] == table.clean).all()
+        assert table.clean[0].tolist() == [label_of(field.pixels(i.clean)) for i in field.prepared.round.images]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_progress_never_goes_back_and_ends_at_the_end(folder, seed):
+    with open_field(folder, batch_size=2) as field:
+        field.play(ShuffledExecutor(field.arena.play, 3, seed))
+        seen = field.listener.progresses
+        assert (seen[0].attacked, seen[0].answered) == (0, 0)
+        for before, after in itertools.pairwise(seen):
+            assert before.attacked <= after.attacked <= after.to_attack == 20
+            assert before.answered <= after.answered <= after.to_answer == 50
+            assert before.calls <= after.calls
+            assert after.seconds_left is None or after.seconds_left >= 0
+        assert (seen[-1].attacked, seen[-1].answered, seen[-1].seconds_left) == (20, 50, 0.0)
+        assert seen[-1].calls == len(field.listener.ends)
+
+
+# --- our own failures
+
+
+class Trouble:
+    """Raises `error` the first `times` calls of a role (None: of any) are made."""
+
+    def __init__(self, error, times, role=None):
+        self.error, self.left, self.role = error, times, role
+        self.raised = 0
+
+    def __call__(self, job):
+        if self.left and self.role in (None, job.role):
+            self.left -= 1
+            self.raised += 1
+            raise self.error
+
+
+@pytest.mark.parametrize("error", [InfrastructureError("the engine coughed"), OSError(errno.EIO, "I/O error")])
+@pytest.mark.parametrize("slots", [1, 3])
+def test_a_failure_of_ours_is_tried_again_and_leaves_no_trace_in_the_results(folder, error, slots):
+    trouble = Trouble(error, MAX_ATTEMPTS - 1)
+    with open_field(folder, FakeSandbox(trouble)) as field:
+        runner = field.play(ShuffledExecutor(field.arena.play, slots, 1))
+        assert trouble.raised == MAX_ATTEMPTS - 1
+        assert field.predictions() == field.answers()
+        assert board_of(field)["complete"]
+        assert runner.given_up == []
+        assert [again for _, _, again in field.listener.failures] == [True] * (MAX_ATTEMPTS - 1)
+        assert [text for _, text, _ in field.store.index.attempts()] == [str(error)] * (MAX_ATTEMPTS - 1)
+        assert field.sandbox.checks == MAX_ATTEMPTS - 1
+
+
+def test_a_call_that_fails_again_and_again_is_given_up_and_nothing_else_is(folder):
+    trouble = Trouble(InfrastructureError("gone"), 99, Role.TARGETED_ATTACK)
+    with open_field(folder, FakeSandbox(trouble)) as field:
+        runner = field.play()
+        assert trouble.raised == MAX_ATTEMPTS
+        assert runner.given_up == ["t0 epsilon 4 batch 1: gone"]
+        assert [again for _, _, again in field.listener.failures] == [True, True, False]
+        assert not board_of(field)["complete"]
+        assert board_of(field)["missing_answers"] == 2 * 5
+    with open_field(folder) as field:
+        assert field.play().calls.total() == 1 + 2
+        assert board_of(field)["complete"]
+
+
+def test_a_defense_whose_calls_are_given_up_leaves_its_answers_unknown(folder):
+    with open_field(folder, FakeSandbox(Trouble(InfrastructureError("gone"), 99, Role.DEFENSE))) as field:
+        field.play()
+        assert field.predictions() == {}
+        assert not board_of(field)["complete"]
+    with open_field(folder) as field:
+        field.play()
+        assert field.predictions() == field.answers()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_ends_the_run_at_once_with_what_to_do(folder, number):
+    trouble = Trouble(OSError(number, "No space left on device"), 99)
+    with open_field(folder, FakeSandbox(trouble)) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        with pytest.raises(UserError, match=r"store: cannot be written \(No space left on device\); make room"):
+            field.play(executor)
+        assert trouble.raised == 1
+        assert executor.closed
+
+
+def test_without_an_engine_the_run_ends_and_goes_on_later(folder):
+    class Gone(FakeSandbox):
+        def check(self):
+            raise EngineUnavailableError("no engine")
+
+    with open_field(folder, Gone(Trouble(InfrastructureError("reset by peer"), 1, Role.DEFENSE))) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        with pytest.raises(EngineUnavailableError, match="no engine"):
+            field.play(executor)
+        assert executor.closed
+        assert len(field.store.index.attempts()) == 1
+    with open_field(folder) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        field.play(executor)
+        assert calls_of(executor, "attack") == []
+        assert field.predictions() == field.answers()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), UserError("mend it")])
+def test_any_other_error_is_nobodys_and_ends_the_run(folder, error):
+    with open_field(folder, FakeSandbox(Trouble(error, 1))) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        with pytest.raises(type(error)):
+            field.play(executor)
+        assert executor.closed
+        assert field.store.index.attempts() == []
+
+
+class Bare(FakeSandbox):
+    """Gets copies, which are looked at, where an isolated one gets links."""
+
+    isolates = False
+
+
+def test_a_rotten_clean_image_is_our_failure_and_not_the_attacks(folder):
+    with open_field(folder, Bare(), trust_submissions=True) as field:
+        digest = field.prepared.round.images[0].clean
+        path = field.store.object_path(digest)
+        path.chmod(0o644)
+        path.write_bytes(b"rotten")
+        runner = field.play()
+        assert runner.given_up
+        assert all(f"object {digest} is" in line for line in runner.given_up)
+    with open_field(folder, Bare(), trust_submissions=True) as field:
+        field.play()
+        assert field.predictions() == field.answers()

@@ -1,0 +1,197 @@
+"""The rule sets of 2017 are what people compare with: they are held against plain loops that follow the published
+scripts of the competition, on any table of answers."""
+
+import numpy as np
+import pytest
+from helpers import score_table, tables
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, attack_points, count_points, defense_points, ranks
+
+# --- plain loops
+
+
+def places(table):
+    """(attack, epsilon, image) of every adversarial image."""
+    return list(np.ndindex(*table.valid.shape))
+
+
+def outputs_of_2017(table):
+    """The files that the 2017 toolkit looked at: adversarial images that exist, and labels for those."""
+    existing = [place for place in places(table) if table.valid[place]]
+    labelled = {
+        (attack, epsilon, defense, image): int(table.labels[attack, epsilon, defense, image])
+        for attack, epsilon, image in existing
+        for defense in range(len(table.defenses))
+        if table.labels[attack, epsilon, defense, image] >= 0
+    }
+    return existing, labelled
+
+
+def scores_of_toolkit(table):
+    """`compute_and_save_scores_and_ranking` of the development toolkit, summed over budgets."""
+    _, labelled = outputs_of_2017(table)
+    images = len(table.images) * len(table.epsilons)
+    accuracy = np.zeros((len(table.attacks), len(table.defenses)), dtype=int)
+    hits = np.zeros_like(accuracy)
+    for (attack, _, defense, image), label in labelled.items():
+        accuracy[attack, defense] += label == table.true_labels[image]
+        hits[attack, defense] += label == table.target_classes[image]
+    return {
+        "defenses": [int(accuracy[:, defense].sum()) for defense in range(len(table.defenses))],
+        "attacks": [images * len(table.defenses) - int(accuracy[attack].sum()) for attack in range(table.untargeted)],
+        "targeted": [int(hits[attack].sum()) for attack in range(table.untargeted, len(table.attacks))],
+    }
+
+
+def scores_of_evaluation(table):
+    """The final evaluation: only complete attacks score defenses, only complete defenses score attacks."""
+    existing, labelled = outputs_of_2017(table)
+    complete_attacks = [
+        attack
+        for attack in range(len(table.attacks))
+        if all(place in existing for place in places(table) if place[0] == attack)
+    ]
+    complete_defenses = [
+        defense
+        for defense in range(len(table.defenses))
+        if all((attack, epsilon, defense, image) in labelled for attack, epsilon, image in existing)
+    ]
+    defenses, attacks = [0] * len(table.defenses), [0] * len(table.attacks)
+    for (attack, _, defense, image), label in labelled.items():
+        if attack in complete_attacks and label == table.true_labels[image]:
+            defenses[defense] += 1
+        if defense in complete_defenses:
+            targeted = attack >= table.untargeted
+            won = label == table.target_classes[image] if targeted else label != table.true_labels[image]
+            attacks[attack] += int(won)
+    return {
+        "defenses": defenses,
+        "attacks": attacks[: table.untargeted],
+        "targeted": attacks[table.untargeted :],
+        "for_defenses": [attack in complete_attacks for attack in range(len(table.attacks))],
+        "for_attacks": [defense in complete_defenses for defense in range(len(table.defenses))],
+    }
+
+
+def scores_of_fair(table):
+    """Every defense answers for every attack on every image; the clean image stands in for what is not there."""
+    defenses, attacks = [0] * len(table.defenses), [0] * len(table.attacks)
+    for attack, epsilon, defense, image in np.ndindex(*table.labels.shape):
+        label = table.labels[attack, epsilon, defense, image]
+        if label == table.true_labels[image]:
+            defenses[defense] += 1
+        if attack < table.untargeted:
+            attacks[attack] += int(label >= 0 and label != table.true_labels[image])
+        else:
+            attacks[attack] += int(label == table.target_classes[image])
+    return {"defenses": defenses, "attacks": attacks[: table.untargeted], "targeted": attacks[table.untargeted :]}
+
+
+def scores(table, rules):
+    points = count_points(table, rules)
+    return {
+        "defenses": defense_points(points).sum(axis=1).tolist(),
+        "attacks": attack_points(points.fooled[: table.untargeted], points).sum(axis=1).tolist(),
+        "targeted": attack_points(points.hit[table.untargeted :], points).sum(axis=1).tolist(),
+    }
+
+
+@given(tables())
+def test_the_toolkits_rules(table):
+    assert scores(table, "nips17-dev") == scores_of_toolkit(table)
+
+
+@given(tables())
+def test_the_evaluations_rules(table):
+    expected = scores_of_evaluation(table)
+    points = count_points(table, "nips17-final")
+    assert points.for_defenses.tolist() == expected.pop("for_defenses")
+    assert points.for_attacks.tolist() == expected.pop("for_attacks")
+    assert scores(table, "nips17-final") == expected
+
+
+@given(tables())
+def test_the_fair_rules(table):
+    assert scores(table, "fair") == scores_of_fair(table)
+
+
+COMPLETE = {"labels": st.integers(0, 3), "valid": st.just(True)}
+
+
+@given(tables(**COMPLETE))
+def test_on_complete_answers_the_rule_sets_agree(table):
+    assert scores(table, "fair") == scores(table, "nips17-dev") == scores(table, "nips17-final")
+
+
+@given(tables(**COMPLETE))
+def test_on_complete_answers_an_untargeted_attack_wins_what_the_defenses_lose(table):
+    found = scores(table, "fair")
+    possible = table.untargeted * len(table.defenses) * len(table.epsilons) * len(table.images)
+    lost = possible - int(count_points(table, "fair").correct[: table.untargeted].sum())
+    assert sum(found["attacks"]) == lost
+
+
+@given(tables(min_attacks=1), st.data())
+def test_under_the_fair_rules_leaving_out_an_answer_never_pays(table, data):
+    """Neither for the defense that leaves it out, nor for the attacks, which earn nothing by it."""
+    if not table.labels.size:
+        return
+    place = tuple(data.draw(st.integers(0, length - 1)) for length in table.labels.shape)
+    before = scores(table, "fair")
+    table.labels[place] = NO_ANSWER
+    after = scores(table, "fair")
+    for kind in before:
+        assert all(new <= old for old, new in zip(before[kind], after[kind], strict=True))
+
+
+@given(tables(labels=st.sampled_from([UNKNOWN, 1])))
+def test_holes_are_counted_and_are_points_for_nobody_under_the_fair_rules(table):
+    assert table.holes == (table.labels == UNKNOWN).sum() + (table.clean == UNKNOWN).sum()
+    points = count_points(table, "fair")
+    assert not (points.correct | points.fooled | points.hit)[table.labels == UNKNOWN].any()
+
+
+def test_every_rule_set_has_a_policy_and_no_other_is_known():
+    assert set(POLICIES) == {"fair", "nips17-dev", "nips17-final"}
+    table = score_table(np.ones((1, 1, 1, 1)))
+    for rules in POLICIES:
+        count_points(table, rules)
+    with pytest.raises(ValueError, match="no rule set 'unfair'; there are fair, nips17-dev, nips17-final"):
+        count_points(table, "unfair")
+
+
+def test_an_example_that_can_be_counted_by_hand():
+    """Two attacks on two images, the second attack without its second image; one answer is missing."""
+    table = score_table(
+        [[[[1, 2], [1, NO_ANSWER]]], [[[3, 1], [1, 1]]]],
+        valid=[[[True, True]], [[True, False]]],
+        true=[1, 1],
+        target=[2, 2],
+    )
+    assert scores(table, "fair") == {"defenses": [2, 3], "attacks": [1, 1], "targeted": []}
+    assert scores(table, "nips17-dev") == {"defenses": [1, 2], "attacks": [2, 3], "targeted": []}
+    assert scores(table, "nips17-final") == {"defenses": [1, 1], "attacks": [1, 1], "targeted": []}
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([], []),
+        ([5], [1]),
+        ([3, 5, 4], [3, 1, 2]),
+        ([5, 4, 4, 3], [1, 2, 2, 4]),
+        ([0, 0, 0], [1, 1, 1]),
+        ([1, 2, 2, 2, 3, 3], [6, 3, 3, 3, 1, 1]),
+    ],
+)
+def test_equal_scores_share_a_rank(points, expected):
+    assert ranks(np.array(points, dtype=np.int64)) == expected
+
+
+@given(st.lists(st.integers(0, 5)))
+def test_ranks_follow_scores(points):
+    found = ranks(np.array(points, dtype=np.int64))
+    for rank, score in zip(found, points, strict=True):
+        assert rank == 1 + sum(other > score for other in points)
