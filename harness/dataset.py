@@ -149,7 +149,7 @@ def _read_csv(path: Path, images: Path, labels: LabelSpace) -> list[Picture]:
 
 
 def _row_faults(name: str, true_label: int, target_class: int, labels: LabelSpace, seen: set[str]) -> Iterator[str]:
-    if not name or "/" in name or "\0" in name or name.startswith("."):
+    if not name.isprintable() or name.startswith(".") or set(name) & set('/,"') or not name:
         yield f"ImageId {name!r} is no plain file name; rename the image"
     if name in seen:
         yield f"ImageId {name} is there twice; remove one row"

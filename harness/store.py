@@ -28,6 +28,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         """Opens the store at `path`, making it where there is none."""
         self.path = path
+        self._sound: set[str] = set()
         self.objects = path / "objects"
         self.work = path / "work"
         self.code = path / "code"
@@ -104,13 +105,17 @@ class Store:
         if digest_bytes(data) != digest:
             self.object_path(digest).unlink(missing_ok=True)
             raise StoreDamagedError(f"object {digest} is damaged")
+        self._sound.add(digest)
         return data
 
     def link_object(self, digest: str, target: Path) -> None:
         """Makes `target` a hard link to an object, without a trace of when it was made or read.
 
-        Raises: StoreDamagedError where it is gone.
+        An object is looked at once in the life of a process: a damaged one must not be blamed on who reads it.
+        Raises: StoreDamagedError where it is gone or damaged.
         """
+        if digest not in self._sound:
+            self.read_object(digest)
         try:
             os.link(self.object_path(digest), target)
             os.utime(target, ns=(0, 0))

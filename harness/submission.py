@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -161,12 +161,13 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _folder_faults(folder: Path, metadata: Metadata, name: str) -> Iterable[str]:
     if not NAME_PATTERN.fullmatch(name):
         yield f"{folder}: the name {name!r} has other characters than A-Z a-z 0-9 space . _ + -; rename it"
-    entry = folder / metadata.entry_point
+    files = dict(tree_files(folder))
+    entry = files.get(PurePosixPath(metadata.entry_point).as_posix(), folder)
     if not entry.is_file():
         yield f"{folder}: entry point {metadata.entry_point} is missing; add it or mend entry_point in metadata.json"
     elif not os.access(entry, os.X_OK) or not entry.stat().st_mode & 0o111:
         yield f"{folder}: entry point {metadata.entry_point} is not executable; run: chmod +x {entry}"
-    for relative, path in tree_files(folder):
+    for relative, path in files.items():
         if path.is_symlink():
             yield f"{folder}: {relative} is a link; replace it by the file itself"
         elif not path.is_file():

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from harness.publish.tables import Board, worst_case
 from harness.records import Call, Outcome, Verdict
@@ -17,11 +17,18 @@ from harness.runner import Progress as RoundProgress
 LOG_LINES = 3
 
 
+class PlainConsole(Console):
+    """A console whose reader may leave (`harness status RUN | head`) as the reader of any other program."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 class Terminal:
     """A display for a run: live bars where there is a terminal, a plain line for each call where there is none."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or PlainConsole()
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
 
@@ -35,7 +42,7 @@ class Terminal:
             TextColumn("{task.description:>8}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
         )
         with Progress(*columns, console=self.console, transient=True) as bars:
             self._bars = bars
@@ -43,7 +50,7 @@ class Terminal:
         self._bars = None
 
     def say(self, line: str) -> None:
-        self.console.print(escape(line), highlight=False, soft_wrap=True)
+        self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def progress(self, progress: RoundProgress, running: tuple[Call, ...]) -> None:
         if self._bars is None:
@@ -56,7 +63,7 @@ class Terminal:
     def _bar(self, bars: Progress, name: str, done: int, total: int, note: str) -> None:
         if name not in self._tasks:
             self._tasks[name] = bars.add_task(name, total=total, note=note)
-        bars.update(self._tasks[name], completed=done, total=total, note=escape(note))
+        bars.update(self._tasks[name], completed=done, total=total, note=note)
 
     def ended(self, call: Call, outcome: Outcome, progress: RoundProgress) -> None:
         line = f"{call.label}: {outcome.verdict} in {outcome.seconds:.1f} s"
@@ -102,7 +109,7 @@ def _table(title: str, share: str, rows: list[dict[str, Any]]) -> Table:
         value = row.get("clean_accuracy", row.get("success_where_clean_correct"))
         cells = [str(row["rank"]), row["name"], f"{row['normalised']:.3f}", f"{low:.3f}-{high:.3f}"]
         cells += ["-" if value is None else f"{value:.3f}", worst_case(row)]
-        table.add_row(*map(escape, cells))
+        table.add_row(*map(Text, cells))
     return table
 
 

@@ -159,6 +159,11 @@ def test_exactly_the_limit_is_taken(pack, target, monkeypatch):
     assert unpack(pack(FILES.items()), target) == target
 
 
+def test_one_byte_over_the_limit_is_not(pack, target, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", sum(map(len, FILES.values())) - 1)
+    assert refused(pack(FILES.items()), target).startswith("unpacks to more than")
+
+
 def test_an_archive_that_is_too_large_is_not_opened(pack, target, monkeypatch):
     monkeypatch.setattr(archive, "MAX_ARCHIVE_BYTES", 10)
     assert refused(pack(FILES.items()), target).startswith("is larger than")

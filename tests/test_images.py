@@ -315,6 +315,15 @@ def test_clipping_agrees_with_plain_integers(pair, epsilon):
     assert found.mean_abs == pytest.approx(mean_abs, rel=1e-12)
 
 
+@given(pixels(count=2))
+def test_one_level_less_than_the_perturbation_clips_and_is_counted(pair):
+    adversarial, clean = pair
+    raw = clip_to_budget(adversarial, clean, 255)[1].raw_linf
+    assert clip_to_budget(adversarial, clean, raw)[1].clipped == 0
+    if raw:
+        assert clip_to_budget(adversarial, clean, raw - 1)[1].clipped > 0
+
+
 @given(pixels(count=2), st.integers(0, 255))
 def test_clipping_twice_changes_nothing(pair, epsilon):
     adversarial, clean = pair

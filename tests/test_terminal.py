@@ -78,7 +78,6 @@ def test_what_a_submission_says_is_no_markup():
     assert f"    {log}\n" in screen.text
 
 
-@pytest.mark.xfail(reason="rich replaces emoji codes and doubles a last backslash where markup is escaped")
 @pytest.mark.parametrize("log", ["run.py:100: RuntimeWarning", ":smile:", "a path ends here\\"])
 def test_what_a_submission_says_stands_there_as_it_was_said(log):
     screen = Screen()

@@ -2,7 +2,6 @@
 
 import argparse
 
-from rich.console import Console
 from rich.table import Table
 
 from harness.commands.dataset import build_if_missing
@@ -17,8 +16,7 @@ from harness.tournament import opened
 
 def main(arguments: argparse.Namespace) -> int:
     tournament = tournament_of(arguments)
-    console = Console()
-    terminal = Terminal(console)
+    terminal = Terminal()
     build_if_missing(tournament.dataset, terminal.say)
     with opened(tournament, terminal) as (store, sandbox, prepared, _):
         round_ = prepared.round
@@ -27,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
         table = plain_table(title, columns)
         known, to_do = _attack_rows(table, round_, prepared.attacks, store)
         _defense_rows(table, round_, prepared.defenses, store)
-        console.print(table)
+        terminal.console.print(table)
     terminal.say(f"{known} attack calls are known, {to_do} would be made; a defense is called for what it has not seen")
     return OK
 

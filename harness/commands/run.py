@@ -2,8 +2,6 @@
 
 import argparse
 
-from rich.console import Console
-
 from harness.commands.dataset import build_if_missing
 from harness.commands.options import tournament_of
 from harness.errors import EXPECTED_ERROR, OK
@@ -13,7 +11,7 @@ from harness.tournament import Result, play
 
 def main(arguments: argparse.Namespace) -> int:
     tournament = tournament_of(arguments)
-    terminal = Terminal(Console())
+    terminal = Terminal()
     build_if_missing(tournament.dataset, terminal.say)
     with terminal.live():
         result = play(tournament, terminal)

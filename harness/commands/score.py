@@ -2,8 +2,6 @@
 
 import argparse
 
-from rich.console import Console
-
 from harness.commands.options import output_of
 from harness.errors import EXPECTED_ERROR, OK
 from harness.terminal import Terminal
@@ -12,7 +10,7 @@ from harness.tournament import score
 
 def main(arguments: argparse.Namespace) -> int:
     result = score(output_of(arguments), arguments.rules)
-    terminal = Terminal(Console())
+    terminal = Terminal()
     terminal.leaderboard(result.board)
     terminal.say(f"rules {result.board['rules']}; results: {result.output}")
     return OK if result.board["complete"] else EXPECTED_ERROR

@@ -3,8 +3,6 @@
 import argparse
 from collections import Counter
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from harness.assembly import assemble, read_audits
@@ -13,7 +11,7 @@ from harness.errors import OK
 from harness.index import CallRecord
 from harness.records import Verdict
 from harness.round import Round, read_round
-from harness.terminal import last_lines, plain_table
+from harness.terminal import Terminal, last_lines, plain_table
 from harness.tournament import open_store
 
 FAILED_SHOWN = 20
@@ -27,14 +25,14 @@ def main(arguments: argparse.Namespace) -> int:
     table = assemble(round_, store.index, read_audits(round_, store.index))
     attempts = store.index.attempts()
     store.close()
-    console = Console()
+    terminal = Terminal()
     total = table.labels.size + table.clean.size
     state = "complete" if not table.holes else f"incomplete, {table.holes} answers are not known yet"
-    console.print(f"{escape(round_.tournament)}: {total - table.holes} of {total} answers, {state}", highlight=False)
-    console.print(_ledger(round_, calls))
-    _print_failures(console, calls)
+    terminal.say(f"{round_.tournament}: {total - table.holes} of {total} answers, {state}")
+    terminal.console.print(_ledger(round_, calls))
+    _print_failures(terminal, calls)
     for label, error, when in attempts[-FAILED_SHOWN:]:
-        console.print(f"our own side failed at {when}: {escape(label)}: {escape(error)}", highlight=False)
+        terminal.say(f"our own side failed at {when}: {label}: {error}")
     return OK
 
 
@@ -67,15 +65,15 @@ def _mebibytes(memory: int) -> str:
     return f"{memory / (1 << 20):.0f}" if memory else "-"
 
 
-def _print_failures(console: Console, calls: list[CallRecord]) -> None:
+def _print_failures(terminal: Terminal, calls: list[CallRecord]) -> None:
     """The last lines of what each failed call said; the latest calls are shown."""
     failed = [call for call in calls if call.verdict is not Verdict.OK]
     if len(failed) > FAILED_SHOWN:
-        console.print(f"{len(failed)} calls failed, the last {FAILED_SHOWN}:", highlight=False)
+        terminal.say(f"{len(failed)} calls failed, the last {FAILED_SHOWN}:")
     for call in failed[-FAILED_SHOWN:]:
         faults = "".join(f", {count} {fault}" for fault, count in call.faults.items())
         extra = f", {call.unknown_names} unknown names" if call.unknown_names else ""
         code = "" if call.exit_code is None else f", exit code {call.exit_code}"
-        console.print(f"{escape(call.label)}: {call.verdict}{code}{faults}{extra}", highlight=False)
+        terminal.say(f"{call.label}: {call.verdict}{code}{faults}{extra}")
         for line in last_lines(call.log):
-            console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
+            terminal.say(f"    {line}")
