@@ -1,5 +1,6 @@
 """Unpacking a stranger's archive: plain files and folders inside one folder, within limits, nothing else."""
 
+import errno
 import lzma
 import os
 import secrets
@@ -19,6 +20,7 @@ from harness.errors import UserError
 MAX_ARCHIVE_BYTES = 8 << 30
 MAX_UNPACKED_BYTES = 16 << 30
 MAX_ENTRIES = 10_000
+MAX_HEADER_BYTES = 64 << 10
 """The first two are the limits of the 2017 competition."""
 
 
@@ -27,6 +29,17 @@ UNREADABLE = (
     RuntimeError, ValueError,
 )  # fmt: skip
 """What the standard library raises on archives that are damaged, encrypted, or name one path twice."""
+
+
+class _PlainHeader(tarfile.TarInfo):
+    """Refuses extended headers of a size that no path needs; tarfile reads them whole into memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_PlainHeader":
+        header = super().frombuf(buf, encoding, errors)
+        if not header.isreg() and header.size > MAX_HEADER_BYTES:
+            raise ValueError(f"a header of {header.size} bytes")
+        return header
 
 
 @dataclass(frozen=True)
@@ -50,10 +63,13 @@ def unpack(archive: Path, target: Path) -> Path:
             with zipfile.ZipFile(archive) as opened, closing(_zip_entries(archive, opened)) as entries:
                 _extract(archive, target, entries)
         else:
-            with tarfile.open(archive, "r:*") as opened_tar:
+            with tarfile.open(archive, "r:*", tarinfo=_PlainHeader) as opened_tar:
                 _extract(archive, target, _tar_entries(archive, opened_tar))
     except UNREADABLE as error:
-        raise UserError(f"{archive}: cannot be unpacked ({error}); pack the folder again") from None
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        reason = " ".join(str(error).split())
+        raise UserError(f"{archive}: cannot be unpacked ({reason}); pack the folder again") from None
     return _root(archive, target)
 
 

@@ -41,29 +41,35 @@ class Arena:
             return _outcome(call, ending, images=self._collect_images(call, job.output), unknown=unknown)
 
     def _stage(self, call: Call, slot: Slot, folder: Path) -> Job:
+        unit = call.unit
         inputs, output, code = folder / "input", folder / "output", folder / "code"
         inputs.mkdir()
         output.mkdir()
         for name, digest in call.images.items():
-            self._put(digest, inputs / name)
+            self._put(unit.role, digest, inputs / name)
         if call.targets is not None:
             lines = [f"{name},{target}\n" for name, target in call.targets.items()]
             (inputs / TARGETS_FILE).write_text("".join(lines))
             (inputs / TARGETS_FILE).chmod(0o644)
         # Links are safe where the submission runs as somebody who owns none of the files.
         copy_tree(call.code, code, link=self.sandbox.isolates and os.geteuid() == 0)
-        unit = call.unit
         return Job(
             secrets.token_hex(8), unit.role, unit.container, call.entry_point, code, inputs, output, unit.epsilon,
-            unit.seed, unit.limits, call.seconds, slot.cores, slot.gpu,
+            unit.seed, unit.limits, call.seconds, slot.cores,
+            slot.gpu if unit.gpu else None,
         )  # fmt: skip
 
-    def _put(self, digest: str, target: Path) -> None:
-        """A hard link where the sandbox keeps it from being written through, else a copy."""
-        if self.sandbox.isolates:
+    def _put(self, role: Role, digest: str, target: Path) -> None:
+        """A hard link for an attack, where the sandbox keeps it from being written through; else a copy.
+
+        A defense gets copies, made in the order of their names: the number and the birth time of a linked file
+        would tell which images were made together, and so by which attack.
+        """
+        if self.sandbox.isolates and role is not Role.DEFENSE:
             self.store.link_object(digest, target)
         else:
             target.write_bytes(self.store.read_object(digest))
+            target.chmod(0o644)
 
     def _collect_images(self, call: Call, output: Path) -> tuple[ImageAudit, ...]:
         return tuple(self.pixels.map(lambda item: self._collect_image(call, output, *item), call.images.items()))

@@ -8,7 +8,8 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 
 from harness import __version__
@@ -16,13 +17,19 @@ from harness.errors import BUG, EXPECTED_ERROR, INTERRUPTED, OK, InfrastructureE
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; whatever goes wrong ends in one clear line and a fixed exit code."""
     arguments = build_parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)
+    with _interruptible():
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
         command: Command = importlib.import_module(f"harness.commands.{arguments.command}").main
         code = command(arguments)
@@ -52,7 +59,25 @@ def _bug(error: Exception) -> int:
     return BUG
 
 
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """STOPPING signals interrupt the block, once: an impatient second one must not cut the clean-up short.
+
+    After an interrupt they stay ignored, for the rest of the process is clean-up, too.
+    """
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is _interrupt:
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
+    for ignored in STOPPING:
+        signal.signal(ignored, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -87,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="engine, GPU, disk, and what auto would choose")
     doctor.add_argument("--output", metavar="DIR", default=".", help="where the disk is looked at (default: here)")
     gc = _with_run(commands.add_parser("gc", help="remove what no run of a store needs"))
+    gc.add_argument("--forget", action="store_true", help="runs whose output folder is gone need nothing any more")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
     return parser
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from harness.config import DatasetConfig, read_yaml
 from harness.errors import UserError
@@ -50,6 +50,13 @@ class Description(Schema):
     labels: LabelSpace = LabelSpace()
     build: str | None = None
 
+    @field_validator("build")
+    @classmethod
+    def _inside_folder(cls, value: str | None) -> str | None:
+        if value is not None and (not value.endswith(".py") or "/" in value):
+            raise ValueError("is the name of a Python script in the dataset's own folder, such as build.py")
+        return value
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -59,12 +66,6 @@ class Picture:
     path: Path
     true_label: int
     target_class: int
-
-    def header_size(self) -> tuple[int, int]:
-        """(width, height) as the file's header states them, for datasets without a description."""
-        with self.path.open("rb") as file:
-            header = file.read(24)
-        return int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def load_dataset(config: DatasetConfig) -> Dataset:
     pictures = _read_csv(metadata, images, description.labels)
     notices, faults = _compare_with_folder(pictures, images, description)
     if faults:
-        raise UserError(_first(faults))
+        raise UserError(first_faults(faults))
     present = [picture for picture in pictures if picture.path.exists()][: config.limit]
     if not present:
         raise UserError(f"{images}: holds no image that {metadata.name} names; check both paths")
@@ -144,12 +145,12 @@ def _read_csv(path: Path, images: Path, labels: LabelSpace) -> list[Picture]:
         seen.add(name)
         pictures.append(Picture(name, images / f"{name}.png", true_label, target_class))
     if faults:
-        raise UserError(_first(faults))
+        raise UserError(first_faults(faults))
     return pictures
 
 
 def _row_faults(name: str, true_label: int, target_class: int, labels: LabelSpace, seen: set[str]) -> Iterator[str]:
-    if not name.isprintable() or name.startswith(".") or set(name) & set('/,"') or not name:
+    if not name.isprintable() or name.startswith((".", "-")) or set(name) & set('/,"') or not name:
         yield f"ImageId {name!r} is no plain file name; rename the image"
     if name in seen:
         yield f"ImageId {name} is there twice; remove one row"
@@ -178,6 +179,7 @@ def _compare_with_folder(
     return notices, sorted(faults)
 
 
-def _first(faults: list[str]) -> list[str]:
+def first_faults(faults: list[str]) -> list[str]:
+    """As many lines as anybody reads, and how many more there are."""
     more = len(faults) - MAX_FAULTS
     return faults[:MAX_FAULTS] + ([f"... and {more} more faults"] if more > 0 else [])

@@ -72,6 +72,11 @@ def read_png(data: bytes, size: tuple[int, int]) -> Pixels:
         raise ImageFaultError(Fault.CORRUPT, f"cannot be decoded: {error}") from None
 
 
+def png_size(data: bytes) -> tuple[int, int]:
+    """(width, height) as the header states them. Raises: ImageFaultError."""
+    return _read_header(data)[:2]
+
+
 def write_png(pixels: Pixels) -> bytes:
     """The canonical PNG of `pixels`, the same bytes on every machine (zlib's stored blocks vary, ours do not)."""
     height, width, _ = pixels.shape

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,9 +32,11 @@ CREATE TABLE audits (
 CREATE TABLE predictions (
     player TEXT NOT NULL, digest TEXT NOT NULL, label INTEGER, fault TEXT, PRIMARY KEY (player, digest)
 ) WITHOUT ROWID;
+CREATE TABLE built (context TEXT PRIMARY KEY, image TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rounds (output TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE attempts (
-    number INTEGER PRIMARY KEY, key TEXT NOT NULL, label TEXT NOT NULL, error TEXT NOT NULL, finished TEXT NOT NULL
+    number INTEGER PRIMARY KEY, key TEXT NOT NULL, player TEXT NOT NULL, label TEXT NOT NULL, error TEXT NOT NULL,
+    finished TEXT NOT NULL
 );
 """
 
@@ -140,15 +142,19 @@ class Index:
             self._database.executemany(f"INSERT OR REPLACE INTO audits VALUES (?{', ?' * 9})", audits)
             self._database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?)", answers)
 
-    def record_attempt(self, key: str, label: str, error: str, finished: str) -> None:
+    def record_attempt(self, key: str, player: str, label: str, error: str, finished: str) -> None:
         """Notes that our own side failed at a call."""
         with self._writing():
-            self._database.execute("INSERT INTO attempts VALUES (NULL, ?, ?, ?, ?)", (key, label, error, finished))
+            self._database.execute(
+                "INSERT INTO attempts VALUES (NULL, ?, ?, ?, ?, ?)", (key, player, label, error, finished)
+            )
 
-    def attempts(self) -> list[tuple[str, str, str]]:
-        """(label, error, time) of every failure of our own side, oldest first."""
+    def attempts(self, players: Iterable[str]) -> list[tuple[str, str, str]]:
+        """(label, error, time) of every failure of our own side at calls of these players, oldest first."""
+        wanted = set(players)
         with self._reading():
-            return self._database.execute("SELECT label, error, finished FROM attempts ORDER BY number").fetchall()
+            rows = self._database.execute("SELECT label, error, finished, player FROM attempts ORDER BY number")
+            return [row[:3] for row in rows.fetchall() if row[3] in wanted]
 
     def calls(self, players: Iterable[str]) -> list[CallRecord]:
         """The ledger of these players, oldest first."""
@@ -163,15 +169,28 @@ class Index:
             for one in records
         ]  # fmt: skip
 
-    def add_round(self, output: Path) -> None:
-        """Notes that a round was played into `output`, so that `gc` keeps what it needs."""
-        with self._writing():
-            self._database.execute("INSERT OR REPLACE INTO rounds VALUES (?)", (str(output),))
-
-    def rounds(self) -> list[Path]:
-        """The output folders of all rounds that were played from this store."""
+    def built_images(self) -> dict[str, str]:
+        """Digest of a build's context -> the image that it became."""
         with self._reading():
-            return [Path(row[0]) for row in self._database.execute("SELECT output FROM rounds ORDER BY output")]
+            return dict(self._database.execute("SELECT context, image FROM built").fetchall())
+
+    def add_built_images(self, built: Mapping[str, str]) -> None:
+        with self._writing():
+            self._database.executemany("INSERT OR REPLACE INTO built VALUES (?, ?)", built.items())
+
+    def add_round(self, output: str) -> None:
+        """Notes where a round was played, so that `gc` keeps what it needs."""
+        with self._writing():
+            self._database.execute("INSERT OR REPLACE INTO rounds VALUES (?)", (output,))
+
+    def rounds(self) -> list[str]:
+        """What was given to `add_round`, sorted."""
+        with self._reading():
+            return [row[0] for row in self._database.execute("SELECT output FROM rounds ORDER BY output")]
+
+    def forget_round(self, output: str) -> None:
+        with self._writing():
+            self._database.execute("DELETE FROM rounds WHERE output = ?", (output,))
 
     def keep_only(self, units: Iterable[str], players: Iterable[str]) -> None:
         """Forgets the attack calls that are not among `units`, and what defenses not among `players` answered."""

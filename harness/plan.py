@@ -11,16 +11,23 @@ from harness.records import Call, Limits, Role, WorkUnit
 from harness.round import RoundImage
 from harness.submission import Submission
 
+MIXED_VERSIONS = 3
+"""Versions of each picture that are waited for before a call, while attacks are still to be begun."""
+
 
 @dataclass(frozen=True)
 class Player:
-    """A submission ready to be called. code: the store's copy. container: digest of what it runs in."""
+    """A submission ready to be called.
+
+    code: the store's copy. container: digest of what it runs in. gpu: whether its calls get one.
+    """
 
     submission: Submission
     code: Path
     container: str
     seed: int
     limits: Limits
+    gpu: bool = False
 
     @property
     def name(self) -> str:
@@ -30,7 +37,8 @@ class Player:
     def unit(self) -> WorkUnit:
         """The work unit of a call with nothing in it: what all calls of this player have in common."""
         submission = self.submission
-        return WorkUnit(submission.role, submission.digest, self.container, "", None, self.seed, self.limits)
+        role, digest = submission.role, submission.digest
+        return WorkUnit(role, digest, self.container, "", None, self.seed, self.limits, self.gpu)
 
     @cached_property
     def key(self) -> str:
@@ -91,9 +99,9 @@ class DefenseQueue:
         return sum(map(len, self._pending.values()))
 
     @property
-    def is_full(self) -> bool:
-        """Whether waiting for more images could not make the next call any larger."""
-        return not self._all_versions and len(self._pending) >= self._full
+    def is_mixed(self) -> bool:
+        """Whether there are enough versions of enough pictures for a call of full size that mixes attacks."""
+        return not self._all_versions and len(self) >= MIXED_VERSIONS * self._full
 
     def add(self, picture: str, digest: str) -> None:
         """Asks for the label of an image, unless it is known or asked for already."""

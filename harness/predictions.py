@@ -28,9 +28,9 @@ def max_csv_bytes(images: int) -> int:
 def parse_answers(data: bytes, images: Mapping[str, str], labels: LabelSpace) -> Answers:
     """Reads the rows about `images` (file name -> digest of the canonical image).
 
-    A row is a name, a comma and an integer; the name may lack its `.png`, as the 2017 toolkit allowed. What
-    cannot be read as such costs that image its answer and nothing else; two rows about one image cancel
-    each other.
+    A row is a name, a comma and an integer; the name may lack its `.png` and more columns may follow, as the
+    2017 toolkit allowed. What cannot be read as such costs that image its answer and nothing else; two rows
+    about one image cancel each other.
     """
     rows: dict[str, tuple[int | None, Fault | None]] = {}
     unknown = 0
@@ -45,14 +45,12 @@ def parse_answers(data: bytes, images: Mapping[str, str], labels: LabelSpace) ->
         elif name in rows:
             rows[name] = (None, Fault.DUPLICATE)
         else:
-            rows[name] = _label(text.strip().strip('"'), labels)
+            rows[name] = _label(text.partition(",")[0].strip().strip('"'), labels)
     answers = tuple(Prediction(digest, *rows.get(name, (None, Fault.MISSING))) for name, digest in images.items())
     return Answers(answers, unknown)
 
 
 def _label(text: str, labels: LabelSpace) -> tuple[int | None, Fault | None]:
-    if "," in text:
-        return None, Fault.MALFORMED_ROW
     if not INTEGER.fullmatch(text):
         return None, Fault.NOT_AN_INTEGER
     label = int(text)

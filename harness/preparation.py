@@ -9,21 +9,18 @@ from pathlib import Path
 import harness
 from harness.archive import unpack
 from harness.config import Tournament
-from harness.dataset import Dataset, Picture, load_dataset
-from harness.digest import digest_bytes, digest_file
+from harness.dataset import Dataset, load_dataset
 from harness.errors import UserError
-from harness.images import ImageFaultError, read_png, write_png
+from harness.intake import check_unchanged, take_in_images
 from harness.plan import Player, attack_call, player_seed
 from harness.records import Role
-from harness.round import FILE_NAME, Round, RoundAttack, RoundDefense, RoundImage, read_round
+from harness.round import Round, RoundAttack, RoundDefense, RoundImage
 from harness.sandbox import Sandbox
 from harness.store import Store
 from harness.submission import Submission, archive_name, check_names, find_submissions, is_archive, load_submission
 
 OWN_SUBMISSIONS = Path(harness.__file__).resolve().parent.parent / "submissions"
 """Submissions below this folder are the project's own and need no word of trust."""
-
-MAX_FAULTS = 20
 
 Say = Callable[[str], None]
 
@@ -51,10 +48,13 @@ def prepare(
     for notice in dataset.notices:
         say(notice)
     images, size = take_in_images(dataset, store, pixels)
-    _check_unchanged(images, dataset, tournament.output)
+    check_unchanged(images, dataset, tournament.output)
     players = [_player(tournament, store, sandbox, submission, use_gpu) for submission in submissions]
     defenses = _sorted(players, Role.DEFENSE)
     attacks = _sorted(players, Role.ATTACK) + _sorted(players, Role.TARGETED_ATTACK)
+    if not attacks or not defenses:
+        absent = "defense" if attacks else "attack"
+        raise UserError(f"{tournament.name}: there is no {absent} among the submissions; add one under 'submissions'")
     return Prepared(_round(tournament, dataset, images, size, attacks, defenses), attacks, defenses, dataset)
 
 
@@ -112,90 +112,11 @@ def _check_label_spaces(submissions: Iterable[Submission], dataset: Dataset) -> 
         raise UserError(faults)
 
 
-def take_in_images(dataset: Dataset, store: Store, pixels: Executor) -> tuple[tuple[RoundImage, ...], tuple[int, int]]:
-    """Makes every picture canonical, unless the store knows it; pictures and their (width, height) are returned.
-
-    Raises: UserError naming the pictures that are not RGB PNGs of one size.
-    """
-    size = dataset.image_size or dataset.pictures[0].header_size()
-    sources = list(pixels.map(lambda picture: digest_file(picture.path), dataset.pictures))
-    present = store.object_digests()
-    known = {
-        source: canonical for source, canonical in store.index.canonical_of(sources).items() if canonical in present
-    }
-    unknown = [pair for pair in zip(dataset.pictures, sources, strict=True) if pair[1] not in known]
-    results = list(pixels.map(lambda pair: _canonicalise(store, pair[0], pair[1], size), unknown))
-    faults = [result for result in results if isinstance(result, str)]
-    if faults:
-        more = [f"... and {len(faults) - MAX_FAULTS} more images"] if len(faults) > MAX_FAULTS else []
-        raise UserError(faults[:MAX_FAULTS] + more)
-    made = [result for result in results if isinstance(result, tuple)]
-    store.index.add_sources(made)
-    known |= dict(made)
-    images = tuple(
-        RoundImage(picture.id, source, known[source], picture.true_label, picture.target_class)
-        for picture, source in zip(dataset.pictures, sources, strict=True)
-    )
-    return images, size
-
-
-def _canonicalise(store: Store, picture: Picture, source: str, size: tuple[int, int]) -> tuple[str, str] | str:
-    """(source, canonical digest), or the line that says what is wrong with the picture."""
-    data = picture.path.read_bytes()
-    if digest_bytes(data) != source:
-        return f"{picture.path}: changed while it was read; see who writes there and run again"
-    try:
-        return source, store.add_object(write_png(read_png(data, size)))
-    except ImageFaultError as error:
-        return f"{picture.path}: {error.detail}; every image of a dataset is an RGB PNG of one size, so convert it"
-
-
-def _check_unchanged(images: Iterable[RoundImage], dataset: Dataset, output: Path) -> None:
-    """A run goes on with the images that it began with, or not at all."""
-    if not (output / FILE_NAME).exists():
-        return
-    began = read_round(output)
-    before = {image.id: image.source for image in began.images} if began.dataset == dataset.name else {}
-    paths = {picture.id: picture.path for picture in dataset.pictures}
-    changed = [image.id for image in images if before.get(image.id, image.source) != image.source]
-    if changed:
-        raise UserError(changed_line(paths[changed[0]], len(changed)))
-
-
-def changed_line(path: Path, count: int) -> str:
-    others = f" (and {count - 1} more)" if count > 1 else ""
-    return (
-        f"{path}{others}: this image of the dataset changed since the run began; "
-        "restore it, or begin a new run with another output"
-    )
-
-
-def changed_images(dataset: Dataset, images: Iterable[RoundImage], since: float) -> list[Path]:
-    """Files of the dataset that were touched after `since` (seconds since 1970) and are not what they were."""
-    sources = {image.id: image.source for image in images}
-    touched = [picture for picture in dataset.pictures if _touched(picture.path) >= since]
-    return [picture.path for picture in touched if _digest_or_none(picture.path) != sources[picture.id]]
-
-
-def _touched(path: Path) -> float:
-    """The time of the last change of the file or of what its name stands for; nobody can set that one back."""
-    try:
-        return path.stat().st_ctime
-    except OSError:
-        return float("inf")
-
-
-def _digest_or_none(path: Path) -> str | None:
-    try:
-        return digest_file(path)
-    except OSError:
-        return None
-
-
 def _player(tournament: Tournament, store: Store, sandbox: Sandbox, submission: Submission, use_gpu: bool) -> Player:
-    container = sandbox.prepare(submission, use_gpu and submission.metadata.gpu)
+    gpu = use_gpu and submission.metadata.gpu
+    container = sandbox.prepare(submission, gpu)
     seed = player_seed(tournament.seed, submission)
-    return Player(submission, submission.folder, container, seed, tournament.limits.resolve())
+    return Player(submission, submission.folder, container, seed, tournament.limits.resolve(), gpu)
 
 
 def _sorted(players: Iterable[Player], role: Role) -> list[Player]:

@@ -43,7 +43,6 @@ class Fault(StrEnum):
     NOT_AN_INTEGER = "not_an_integer"
     OUTSIDE_LABELS = "outside_labels"
     DUPLICATE = "duplicate"
-    MALFORMED_ROW = "malformed_row"
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ class WorkUnit:
     """One call of one submission. The key is the digest of exactly these fields; names are no part of it.
 
     epsilon: budget on the 0..255 scale, None for a defense. inputs: digest of the names and images given.
-    container: the image's digest, or the environment's under the `process` sandbox.
+    container: the image's digest, or the environment's under the `process` sandbox. gpu: whether it has one.
     """
 
     role: Role
@@ -76,6 +75,7 @@ class WorkUnit:
     epsilon: int | None
     seed: int
     limits: Limits
+    gpu: bool = False
     protocol: int = PROTOCOL_VERSION
 
     @property

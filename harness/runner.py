@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from harness.errors import InfrastructureError, UserError
+from harness.errors import InfrastructureError, StoreDamagedError, UserError
 from harness.executors import Executor
 from harness.plan import DefenseQueue, Player, attack_call
 from harness.records import Call, ImageAudit, Outcome, Role
@@ -20,6 +20,9 @@ MAX_ATTEMPTS = 3
 """How often a call is tried whose failure is ours."""
 
 BACK_OFF_SECONDS = 1.0
+LOOK_SECONDS = 1.0
+"""How often the display is told how far it is, and a signal or a due retry is looked for, at the least."""
+
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -46,6 +49,13 @@ class Display(Protocol):
 
     def failed(self, call: Call, error: Exception, again: bool) -> None:
         """Our own side failed at a call, which will be tried again or not."""
+
+
+def known_attack_calls(round_: Round, store: Store) -> dict[str, list[ImageAudit]]:
+    """What is known of the round's attack calls: key -> audits, where every image that was made is still there."""
+    present = store.object_digests()
+    audits = {key: store.index.audits(key) for key in store.index.known_calls(round_.unit_keys())}
+    return {key: found for key, found in audits.items() if found and all(one.digest in present for one in found)}
 
 
 class Runner:
@@ -85,7 +95,8 @@ class Runner:
         try:
             while self._fill(executor):
                 self._display.progress(self._progress(executor), executor.running)
-                self._settle(executor, *executor.wait())
+                if ended := executor.wait(self._patience()):
+                    self._settle(executor, *ended)
             self._display.progress(self._progress(executor), executor.running)
         finally:
             executor.close()
@@ -99,16 +110,14 @@ class Runner:
 
     def _attack_calls(self, attacks: list[Player]) -> Iterator[Call]:
         """Calls without an outcome; what the others produced is asked of the defenses at once."""
-        present = self._store.object_digests()
-        known = self._store.index.known_calls(self._round.unit_keys())
+        made = known_attack_calls(self._round, self._store)
         planned: set[str] = set()
         for player, entry in zip(attacks, self._round.attacks, strict=True):
             for budgets, keys in zip(self._round.budgets, entry.units, strict=True):
                 for number, batch in enumerate(self._round.batches):
                     key = keys[number]
-                    audits = self._store.index.audits(key) if key in known else []
-                    if audits and all(audit.digest in present for audit in audits):
-                        self._offer(audits)
+                    if key in made:
+                        self._offer(made[key])
                     elif key not in planned:
                         planned.add(key)
                         yield attack_call(player, budgets[number], number, batch)
@@ -125,24 +134,29 @@ class Runner:
         """Gives every free slot something to do; False when there is nothing left to do or to wait for."""
         while executor.free_slots:
             call = self._next_call()
-            if call is None and not executor.running and self._retries:
-                time.sleep(max(0.0, min(due for due, _ in self._retries) - time.monotonic()))
-                continue
             if call is None:
                 break
             executor.submit(call)
-        return bool(executor.running)
+        if not executor.running and self._retries:
+            time.sleep(self._patience())
+        return bool(executor.running or self._retries)
+
+    def _patience(self) -> float:
+        """Seconds until there may be something new to do or to show."""
+        due = min((due for due, _ in self._retries), default=float("inf"))
+        return min(LOOK_SECONDS, max(0.0, due - time.monotonic()))
 
     def _next_call(self) -> Call | None:
-        """Attacks first, since they make work for everybody; then the defense with the most to label."""
+        """A defense whose next call is full and mixed, else an attack, else the defense with the most to label."""
         for retry in self._retries:
             if retry[0] <= time.monotonic():
                 self._retries.remove(retry)
                 return retry[1]
+        queue = max(self._queues, key=len, default=None)
+        if queue and queue.is_mixed:
+            return queue.take()
         if self._attacks:
             return self._attacks.pop(0)
-        full = [queue for queue in self._queues if queue.is_full]
-        queue = max(full or self._queues, key=len, default=None)
         return queue.take() if queue else None
 
     # --- what came of it
@@ -156,6 +170,8 @@ class Runner:
             self._display.ended(call, result, self._progress(executor))
         elif isinstance(result, OSError) and result.errno in NO_SPACE:
             raise UserError(f"{self._store.path}: cannot be written ({result.strerror}); make room and run again")
+        elif isinstance(result, StoreDamagedError):
+            raise StoreDamagedError(f"{self._store.path}: {result}; run the same command again to make it anew")
         elif isinstance(result, InfrastructureError | OSError):
             self._retry(call, result)
         else:
@@ -164,7 +180,7 @@ class Runner:
     def _retry(self, call: Call, error: Exception) -> None:
         """Our own failure: noted, tried again after a while, given up after MAX_ATTEMPTS, never scored."""
         key = call.unit.key
-        self._store.index.record_attempt(key, call.label, str(error), _now())
+        self._store.index.record_attempt(key, call.unit.player, call.label, str(error), _now())
         self._sandbox.check()
         self._attempts[key] += 1
         again = self._attempts[key] < MAX_ATTEMPTS

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Collection
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -34,10 +35,10 @@ def parse_size(value: Any) -> Any:
 Bytes = Annotated[int, BeforeValidator(parse_size)]
 
 
-def validate(model: type[Model], data: Any, source: str) -> Model:
-    """Checks `data` against `model`.
+def validate(model: type[Model], data: Any, source: str, overridden: Collection[str] = ()) -> Model:
+    """Checks `data` against `model`. `overridden` are its keys that come from the command line.
 
-    Raises: UserError with one line for each fault, each beginning with `source`.
+    Raises: UserError with one line for each fault, each beginning with where the value comes from.
     """
     if not isinstance(data, dict):
         raise UserError(f"{source}: holds {_kind(data)}, not a mapping of keys to values; see docs/formats.md")
@@ -47,7 +48,10 @@ def validate(model: type[Model], data: Any, source: str) -> Model:
         places: dict[str, list[dict[str, Any]]] = {}
         for fault in error.errors():
             places.setdefault(_place(fault["loc"]), []).append(dict(fault))
-        raise UserError(f"{source}: {_line(place, faults, model)}" for place, faults in places.items()) from None
+        raise UserError(
+            f"{'command line' if place.partition('.')[0] in overridden else source}: {_line(place, faults, model)}"
+            for place, faults in places.items()
+        ) from None
 
 
 def _place(location: tuple[int | str, ...]) -> str:

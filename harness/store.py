@@ -109,7 +109,7 @@ class Store:
         return data
 
     def link_object(self, digest: str, target: Path) -> None:
-        """Makes `target` a hard link to an object, without a trace of when it was made or read.
+        """Makes `target` a hard link to an object.
 
         An object is looked at once in the life of a process: a damaged one must not be blamed on who reads it.
         Raises: StoreDamagedError where it is gone or damaged.
@@ -118,7 +118,6 @@ class Store:
             self.read_object(digest)
         try:
             os.link(self.object_path(digest), target)
-            os.utime(target, ns=(0, 0))
         except FileNotFoundError:
             raise StoreDamagedError(f"object {digest} is missing") from None
 
@@ -140,6 +139,14 @@ class Store:
             path.unlink()
         return freed
 
+    def remove_unfinished(self) -> int:
+        """Removes what was being written when the harness was killed; the number of bytes freed is returned."""
+        freed = 0
+        for path in self.objects.glob("*/.*"):
+            freed += path.stat().st_size
+            path.unlink()
+        return freed
+
     # --- submissions' code
 
     def keep_code(self, digest: str, folder: Path) -> Path:
@@ -153,6 +160,16 @@ class Store:
                 os.rename(temporary, kept)
             remove_tree(temporary)
         return kept
+
+    # --- rounds
+
+    def add_round(self, output: Path) -> None:
+        """Notes that a round was played into `output`; as a relative path, so that both may be moved together."""
+        self.index.add_round(os.path.relpath(output, self.path))
+
+    def rounds(self) -> list[Path]:
+        """The output folders of all rounds that were played from this store."""
+        return [Path(os.path.normpath(self.path / output)) for output in self.index.rounds()]
 
     def close(self) -> None:
         self.index.close()

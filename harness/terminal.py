@@ -1,5 +1,7 @@
 """What a person at a terminal sees: progress with an ETA, failures as they happen, the leaderboard."""
 
+import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,18 +12,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from harness.index import CallRecord
 from harness.publish.tables import Board, worst_case
 from harness.records import Call, Outcome, Verdict
 from harness.runner import Progress as RoundProgress
 
 LOG_LINES = 3
+FAILED_SHOWN = 20
 
 
 class PlainConsole(Console):
-    """A console whose reader may leave (`harness status RUN | head`) as the reader of any other program."""
+    """A console whose reader may leave (`harness run ... | head`): a round does not end because of that."""
 
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Terminal:
@@ -78,6 +82,18 @@ class Terminal:
         rest = "it will be tried again" if again else "given up; run the same command to try again"
         self.say(f"{call.label}: our own side failed ({error}); {rest}")
 
+    def failures(self, calls: Sequence[CallRecord]) -> None:
+        """Why calls failed, with the last lines of what each said; the latest are shown."""
+        if len(calls) > FAILED_SHOWN:
+            self.say(f"{len(calls)} calls failed, the last {FAILED_SHOWN}:")
+        for call in calls[-FAILED_SHOWN:]:
+            code = "" if call.exit_code is None else f", exit code {call.exit_code}"
+            faults = "".join(f", {count} {fault}" for fault, count in call.faults.items())
+            extra = f", {call.unknown_names} unknown names" if call.unknown_names else ""
+            self.say(f"{call.label}: {call.verdict}{code}{faults}{extra}")
+            for line in last_lines(call.log):
+                self.say(f"    {line}")
+
     def leaderboard(self, board: Board) -> None:
         """The three rankings as tables."""
         if not board["complete"]:
@@ -93,7 +109,7 @@ class Terminal:
 
 def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
     """A table without lines. Columns are (header, kind): `number`, `name` (both never cut), or `text`."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for header, kind in columns:
         justify: JustifyMethod = "right" if kind == "number" else "left"
         width = min(len(header), 8)

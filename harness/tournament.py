@@ -19,10 +19,12 @@ from harness.calls import Arena
 from harness.config import Tournament
 from harness.errors import UserError
 from harness.executors.local import LocalExecutor, count_slots, share_out
+from harness.index import CallRecord
+from harness.intake import check_untouched
 from harness.leaderboard import build_leaderboard
-from harness.preparation import Prepared, changed_images, changed_line, prepare
+from harness.preparation import Prepared, prepare
 from harness.publish.tables import Board, write_results
-from harness.records import Slot
+from harness.records import Slot, Verdict
 from harness.round import FILE_NAME, Round, read_round, write_round
 from harness.runner import Display, Runner
 from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox
@@ -40,12 +42,15 @@ class Audience(Display, Protocol):
 
 @dataclass(frozen=True)
 class Result:
-    """What a run came to. calls: made in this run, by name of the submission. given_up: our own failures."""
+    """What a run came to. calls: made in this run, by name of the submission. failed: calls, of this run or
+    an earlier one, that their submission is to blame for. given_up: our own failures of this run.
+    """
 
     board: Board
     round: Round
     output: Path
     calls: dict[str, int]
+    failed: tuple[CallRecord, ...] = ()
     given_up: tuple[str, ...] = ()
 
 
@@ -61,10 +66,12 @@ def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Store, 
     try:
         with store.writing(), ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels:
             name = choose_sandbox(tournament.sandbox)
-            with closing(open_sandbox(name, Setting(store.identity, tournament.images, audience.say))) as sandbox:
+            setting = Setting(store.identity, tournament.images, audience.say, store.index.built_images())
+            with closing(open_sandbox(name, setting)) as sandbox:
                 if swept := sandbox.sweep():
                     audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")
                 prepared = prepare(tournament, store, sandbox, pixels, bool(_gpus(tournament)), audience.say)
+                store.index.add_built_images(setting.built)
                 yield store, sandbox, prepared, pixels
     finally:
         store.close()
@@ -79,7 +86,7 @@ def play(tournament: Tournament, audience: Audience) -> Result:
     machine.keep_freed_memory()
     with opened(tournament, audience) as (store, sandbox, prepared, pixels):
         write_round(prepared.round, tournament.output)
-        store.index.add_round(tournament.output)
+        store.add_round(tournament.output)
         if not sandbox.isolates:
             audience.say("the process sandbox does not isolate: play only submissions that you trust")
         slots = _slots(tournament)
@@ -89,14 +96,14 @@ def play(tournament: Tournament, audience: Audience) -> Result:
             all_versions=tournament.versions_per_call == "all",
         )  # fmt: skip
         runner.play(LocalExecutor(slots, arena.play))
-        if changed := changed_images(prepared.dataset, prepared.round.images, began):
-            raise UserError(changed_line(changed[0], len(changed)))
+        check_untouched(prepared.round.images, prepared.dataset, began)
         board = _write(prepared.round, store, tournament.output, tournament.rules)
         names = {player.key: player.name for player in (*prepared.attacks, *prepared.defenses)}
+        failed = [call for call in store.index.calls(names) if call.verdict is not Verdict.OK]
         provenance = _provenance(prepared, sandbox, slots, began, time.monotonic() - clock)
         write_atomic(tournament.output / "provenance.json", json.dumps(provenance, indent=2) + "\n")
     calls = {names[key]: count for key, count in runner.calls.items()}
-    return Result(board, prepared.round, tournament.output, calls, tuple(runner.given_up))
+    return Result(board, prepared.round, tournament.output, calls, tuple(failed), tuple(runner.given_up))
 
 
 def score(output: Path, rules: str | None) -> Result:
@@ -138,11 +145,12 @@ def _gpus(tournament: Tournament) -> list[str]:
 def _slots(tournament: Tournament) -> list[Slot]:
     cores, gpus = machine.usable_cores(), _gpus(tournament)
     limits = tournament.limits.resolve()
+    if limits.cpus and limits.cpus > len(cores):
+        raise UserError(f"limits.cpus: {limits.cpus} cores for each call, this machine has {len(cores)}; lower it")
     if tournament.slots != "auto":
-        return share_out(tournament.slots, cores, gpus)
-    return share_out(
-        count_slots(len(cores), len(gpus), machine.total_memory(), limits.memory, limits.cpus), cores, gpus
-    )
+        return share_out(tournament.slots, cores, gpus, limits.cpus)
+    slots = count_slots(len(cores), len(gpus), machine.total_memory(), limits.memory, limits.cpus)
+    return share_out(slots, cores, gpus, limits.cpus)
 
 
 def _provenance(

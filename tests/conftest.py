@@ -53,9 +53,10 @@ def docker_engine():
 @pytest.fixture
 def run_main(monkeypatch):
     """`harness ARGUMENTS` in this process, without what the developer's environment says; the exit code."""
-    from harness.cli import main
+    from harness.cli import STOPPING, main
 
     monkeypatch.delenv("HARNESS_SANDBOX", raising=False)
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in STOPPING}
     yield lambda *arguments: main([str(argument) for argument in arguments])
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import shutil
 import socket
 import tempfile
 import textwrap
@@ -34,13 +33,15 @@ class Stage:
     identity: str = field(default_factory=lambda: secrets.token_hex(8))
     lines: list = field(default_factory=list)
     opened: list = field(default_factory=list)
+    built: dict = field(default_factory=dict)
 
     def __post_init__(self):
         self.backend = self.open()
 
     def open(self, identity=None, **images):
         """One more sandbox of this kind, of the same store where `identity` does not say otherwise."""
-        sandbox = open_sandbox(self.name, Setting(identity or self.identity, images, self.lines.append))
+        setting = Setting(identity or self.identity, images, self.lines.append, self.built)
+        sandbox = open_sandbox(self.name, setting)
         self.opened.append(sandbox)
         return sandbox
 
@@ -107,14 +108,10 @@ def assert_gone(mark):
 
 
 def containers(engine, identity):
+    """The containers, running or not, that calls for this store left."""
     from harness.sandbox.docker import STORE_LABEL
 
-    return engine.containers.list(all=True, filters={"label": f"{STORE_LABEL}={identity}"})
-
-
-def copy_submissions(source, target, *names):
-    for name in names:
-        shutil.copytree(source / name, target / name)
+    return engine.containers.list(all=True, filters={"label": f"{STORE_LABEL}={identity}"}, ignore_removed=True)
 
 
 class Forwarder:

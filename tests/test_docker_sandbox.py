@@ -3,11 +3,13 @@
 Every promise is tried from inside a container. What both sandboxes promise is held by tests/contract.
 """
 
+import contextlib
 import json
 import os
 import secrets
 import threading
 
+import docker
 import pytest
 from builders import (
     NUMPY_IMAGE,
@@ -30,7 +32,7 @@ from engine import LIMITS, assert_gone, containers, forwarded_engine, limits, op
 from harness.digest import digest_file
 from harness.errors import EngineUnavailableError, InfrastructureError, UserError
 from harness.records import Verdict
-from harness.sandbox.docker import CONTEXT_LABEL, describe_engine
+from harness.sandbox.docker import describe_engine
 from harness.submission import load_submission
 
 pytestmark = pytest.mark.docker
@@ -173,7 +175,7 @@ def test_processes_are_cut_by_the_kernel(stage):
 
 def test_the_root_of_the_image_cannot_be_taken(stage):
     ending, _ = stage.run("su -c id; mount -t tmpfs none /mnt; unshare -r id; chown 0 run; kill -9 1; echo still here")
-    assert ending.log.endswith("still here\n")
+    assert "still here\n" in ending.log
     assert "uid=0" not in ending.log
 
 
@@ -269,20 +271,42 @@ def test_a_dockerfile_is_built_once_and_found_again(stage, docker_engine, tmp_pa
     submission = docker_submission(tmp_path / "own", "COPY built /built")
     try:
         image = stage.backend.prepare(submission, use_gpu=False)
-        assert docker_engine.images.get(image).labels[CONTEXT_LABEL]
         (line,) = stage.lines
         assert str(submission.folder) in line
         assert stage.open().prepare(submission, use_gpu=False) == image
         assert stage.lines == [line]
         (tmp_path / "own/built").write_text("something else")
         assert stage.open().prepare(load_submission(tmp_path / "own"), use_gpu=False) != image
+        docker_engine.images.remove(image, force=True)
+        assert stage.open().prepare(submission, use_gpu=False) != image
+        assert len(stage.lines) == 3
     finally:
-        for built in docker_engine.images.list(filters={"label": CONTEXT_LABEL}):
-            if any(tag.startswith("adversarial-harness/") for tag in built.tags) and built.tags[0][20:36] in (
-                submission.digest[:16],
-                load_submission(tmp_path / "own").digest[:16],
-            ):
-                docker_engine.images.remove(built.id, force=True)
+        remove_images(docker_engine, stage.built.values())
+
+
+def remove_images(engine, images):
+    for image in images:
+        with contextlib.suppress(docker.errors.NotFound):
+            engine.images.remove(image, force=True)
+
+
+def test_a_run_finds_the_image_of_an_earlier_one(docker_engine, tmp_path, run_main, capsys):
+    first_pixel_dataset(tmp_path / "dataset")
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    own = write_submission(tmp_path / "submissions/own", "#!/bin/sh\ncat /built\n", container="built-by-its-dockerfile")
+    (own / "Dockerfile").write_text(f"FROM {PYTHON_IMAGE}\nCOPY run /built\nLABEL try={secrets.token_hex(8)}\n")
+    path = write_tournament(tmp_path / "tiny.yaml", sandbox="docker")
+    try:
+        assert run_main("run", path) == 0
+        assert "building" in capsys.readouterr().out
+        assert run_main("run", path) == 0
+        again = capsys.readouterr().out
+        assert "building" not in again
+        assert "nothing was left to call" in again
+    finally:
+        provenance = json.loads((tmp_path / "out/provenance.json").read_text())
+        (one,) = (one["container"] for one in provenance["submissions"] if one["name"] == "own")
+        remove_images(docker_engine, [one])
 
 
 def test_a_dockerfile_that_does_not_build_says_why(stage, tmp_path):

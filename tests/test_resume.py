@@ -99,8 +99,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_board(tmp_path,
     recorded = 0
     for _ in range(3):
         harness = start_harness("run", path)
-        wanted = recorded + draw.randrange(1, 4)
-        wait_until(lambda: len(ledger_or_nothing(store)) >= wanted)
+        wait_for_calls(store, recorded + draw.randrange(1, 4))
         time.sleep(draw.uniform(0, 0.2))
         harness.kill()
         harness.communicate()
@@ -115,6 +114,10 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_board(tmp_path,
     assert len([1 for _, role, _ in read_ledger(store) if role != Role.DEFENSE]) == 9
     assert list((store / "work").iterdir()) == []
     assert_gone(store_identity(tmp_path / "out"))
+
+
+def wait_for_calls(store, number):
+    wait_until(lambda: len(ledger_or_nothing(store)) >= number)
 
 
 def ledger_or_nothing(store):
@@ -161,6 +164,18 @@ def test_a_stopped_run_says_so_and_leaves_nothing(endless, number):
     harness = start_harness("run", write_tournament(endless / "tiny.yaml", slots=2))
     wait_until(lambda: len(submissions_of(endless / "out")) >= 2)
     harness.send_signal(number)
+    _, errors = harness.communicate(timeout=60)
+    assert (harness.returncode, errors) == (130, STOPPED)
+    assert_gone(store_identity(endless / "out"))
+    assert list((endless / "out/store/work").iterdir()) == []
+
+
+def test_an_impatient_second_signal_does_not_cut_the_clean_up_short(endless):
+    harness = start_harness("run", write_tournament(endless / "tiny.yaml", slots=2))
+    wait_until(lambda: len(submissions_of(endless / "out")) >= 2)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        harness.send_signal(number)
+        time.sleep(0.02)
     _, errors = harness.communicate(timeout=60)
     assert (harness.returncode, errors) == (130, STOPPED)
     assert_gone(store_identity(endless / "out"))

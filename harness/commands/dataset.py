@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from harness.config import DatasetConfig
-from harness.dataset import Dataset, Picture, describe, load_dataset
+from harness.dataset import describe, load_dataset
 from harness.errors import OK, UserError
-from harness.images import ImageFaultError, read_png
+from harness.intake import check_pictures
 from harness.machine import usable_cores
 
 
@@ -21,7 +21,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{folder}: built; harness dataset check {folder} looks at it")
         return OK
     dataset = load_dataset(DatasetConfig(path=folder))
-    check(dataset)
+    with ThreadPoolExecutor(len(usable_cores())) as pool:
+        check_pictures(dataset, pool)
     for notice in dataset.notices:
         print(f"{folder}: {notice}")
     print(f"{folder}: {len(dataset.pictures)} images of {dataset.name} are in order")
@@ -45,22 +46,5 @@ def build_if_missing(config: DatasetConfig, say: Callable[[str], None]) -> None:
     description = describe(config.path)
     there = (config.path / "images").is_dir() and (config.path / description.metadata).exists()
     if description.build and not there:
-        say(f"building the dataset {config.path.name}")
+        say(f"building the dataset {description.name} with {config.path / description.build}")
         build(config.path)
-
-
-def check(dataset: Dataset) -> None:
-    """Decodes every image. Raises: UserError naming all that are not RGB PNGs of one size."""
-    size = dataset.image_size or dataset.pictures[0].header_size()
-
-    def fault(picture: Picture) -> str | None:
-        try:
-            read_png(picture.path.read_bytes(), size)
-        except (OSError, ImageFaultError) as error:
-            return f"{picture.path}: {error}; every image of a dataset is an RGB PNG of one size, so convert it"
-        return None
-
-    with ThreadPoolExecutor(len(usable_cores())) as pool:
-        faults = [line for line in pool.map(fault, dataset.pictures) if line]
-    if faults:
-        raise UserError(faults)

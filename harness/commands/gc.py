@@ -1,25 +1,39 @@
 """`harness gc`: removes what no run of a store needs any more."""
 
 import argparse
-import shutil
+from pathlib import Path
 
+from harness.archive import remove_tree
 from harness.commands.options import output_of
-from harness.errors import OK
+from harness.errors import OK, UserError
 from harness.round import FILE_NAME, Round, read_round
 from harness.store import Store
 from harness.tournament import open_store
 
 
 def main(arguments: argparse.Namespace) -> int:
-    output = output_of(arguments)
+    output = output_of(arguments).resolve()
     store = open_store(output, read_round(output))
     try:
         with store.writing():
-            rounds = [read_round(path) for path in store.index.rounds() if (path / FILE_NAME).exists()]
-            _collect(store, rounds, arguments.dry_run)
+            _collect(store, _rounds(store, output, arguments.forget), arguments.dry_run)
     finally:
         store.close()
     return OK
+
+
+def _rounds(store: Store, output: Path, forget: bool) -> list[Round]:
+    """Every round of the store. Raises: UserError when one is not where it was, unless it may be forgotten."""
+    paths = sorted({output, *store.rounds()})
+    missing = [path for path in paths if not (path / FILE_NAME).exists()]
+    if missing and not forget:
+        raise UserError(
+            f"{missing[0]}: a run of the store {store.path} that is not there now; bring it back, "
+            "or name --forget to remove what only it needs"
+        )
+    for path in paths:
+        print(f"{path}: {'forgotten' if path in missing else 'is kept whole'}")
+    return [read_round(path) for path in paths if path not in missing]
 
 
 def _collect(store: Store, rounds: list[Round], dry_run: bool) -> None:
@@ -36,7 +50,7 @@ def _collect(store: Store, rounds: list[Round], dry_run: bool) -> None:
         return
     store.index.keep_only(units, players)
     store.index.forget_sources(unused)
-    freed = store.remove_objects(unused)
+    freed = store.remove_objects(unused) + store.remove_unfinished()
     for folder in code:
-        shutil.rmtree(folder)
+        remove_tree(folder)
     print(f"{store.path}: {freed / (1 << 20):.1f} MiB freed")

@@ -44,8 +44,14 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
             found[key] = os.path.abspath(value)
     folders = [arguments.attacks_dir, arguments.targeted_attacks_dir, arguments.defenses_dir]
     if any(folders):
-        found["submissions"] = [os.path.join(glob.escape(os.path.abspath(folder)), "*") for folder in folders if folder]
+        given = [os.path.abspath(folder) for folder in folders if folder and not _is_empty(folder)]
+        found["submissions"] = [os.path.join(glob.escape(folder), "*") for folder in given]
     return found | _dataset(arguments)
+
+
+def _is_empty(folder: str) -> bool:
+    """The 2017 toolkit took an empty folder for no submissions of that kind."""
+    return os.path.isdir(folder) and not os.listdir(folder)
 
 
 def _dataset(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,10 +11,8 @@ from harness.errors import OK
 from harness.index import CallRecord
 from harness.records import Verdict
 from harness.round import Round, read_round
-from harness.terminal import Terminal, last_lines, plain_table
+from harness.terminal import FAILED_SHOWN, Terminal, plain_table
 from harness.tournament import open_store
-
-FAILED_SHOWN = 20
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -23,16 +21,18 @@ def main(arguments: argparse.Namespace) -> int:
     store = open_store(output, round_)
     calls = store.index.calls(round_.players())
     table = assemble(round_, store.index, read_audits(round_, store.index))
-    attempts = store.index.attempts()
+    attempts = store.index.attempts(round_.players())
     store.close()
     terminal = Terminal()
     total = table.labels.size + table.clean.size
     state = "complete" if not table.holes else f"incomplete, {table.holes} answers are not known yet"
     terminal.say(f"{round_.tournament}: {total - table.holes} of {total} answers, {state}")
     terminal.console.print(_ledger(round_, calls))
-    _print_failures(terminal, calls)
-    for label, error, when in attempts[-FAILED_SHOWN:]:
-        terminal.say(f"our own side failed at {when}: {label}: {error}")
+    terminal.failures([call for call in calls if call.verdict is not Verdict.OK])
+    if attempts:
+        terminal.say(f"our own side failed {len(attempts)} times; such calls are tried again and never scored")
+    for label, error, when in attempts[-FAILED_SHOWN:] if table.holes else ():
+        terminal.say(f"    {when} {label}: {error}")
     return OK
 
 
@@ -63,17 +63,3 @@ def _ledger(round_: Round, calls: list[CallRecord]) -> Table:
 def _mebibytes(memory: int) -> str:
     """A call that was too short to be looked at has no peak."""
     return f"{memory / (1 << 20):.0f}" if memory else "-"
-
-
-def _print_failures(terminal: Terminal, calls: list[CallRecord]) -> None:
-    """The last lines of what each failed call said; the latest calls are shown."""
-    failed = [call for call in calls if call.verdict is not Verdict.OK]
-    if len(failed) > FAILED_SHOWN:
-        terminal.say(f"{len(failed)} calls failed, the last {FAILED_SHOWN}:")
-    for call in failed[-FAILED_SHOWN:]:
-        faults = "".join(f", {count} {fault}" for fault, count in call.faults.items())
-        extra = f", {call.unknown_names} unknown names" if call.unknown_names else ""
-        code = "" if call.exit_code is None else f", exit code {call.exit_code}"
-        terminal.say(f"{call.label}: {call.verdict}{code}{faults}{extra}")
-        for line in last_lines(call.log):
-            terminal.say(f"    {line}")

@@ -19,8 +19,8 @@ class Executor(Protocol):
     def submit(self, call: Call) -> None:
         """Begins a call in a free slot."""
 
-    def wait(self) -> tuple[Call, Outcome | Exception]:
-        """Waits until a call under way has ended; an exception is our own side's failure."""
+    def wait(self, seconds: float) -> tuple[Call, Outcome | Exception] | None:
+        """Waits until a call under way has ended, None after `seconds`; an exception is our own side's failure."""
 
     def close(self) -> None:
         """Stops what is under way and waits until nothing of it is left."""

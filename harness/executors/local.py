@@ -42,8 +42,11 @@ class LocalExecutor:
             result = error
         self._ended.put((call, slot, result))
 
-    def wait(self) -> tuple[Call, Outcome | Exception]:
-        call, slot, result = self._ended.get()
+    def wait(self, seconds: float) -> tuple[Call, Outcome | Exception] | None:
+        try:
+            call, slot, result = self._ended.get(timeout=seconds)
+        except queue.Empty:
+            return None
         del self._running[slot.number]
         self._free.append(slot)
         return call, result
@@ -53,13 +56,13 @@ class LocalExecutor:
         self._threads.shutdown(wait=True)
 
 
-def share_out(slots: int, cores: list[int], gpus: list[str]) -> list[Slot]:
-    """`slots` slots over the cores and GPUs given; where there are fewer cores than slots, cores are shared.
+def share_out(slots: int, cores: list[int], gpus: list[str], cpus: int | None = None) -> list[Slot]:
+    """`slots` slots of `cpus` cores each (None: a fair share); where there are fewer cores than that, they overlap.
 
     Every slot gets as many cores as every other: the number of threads decides the last bits of a sum, and so
     whether a call that is made again gives the same image.
     """
-    each = max(1, len(cores) // slots)
+    each = min(cpus or max(1, len(cores) // slots), len(cores))
     shares = []
     for number in range(slots):
         own = tuple(cores[(number * each + offset) % len(cores)] for offset in range(each))

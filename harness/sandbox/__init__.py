@@ -2,8 +2,8 @@
 
 import importlib
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -111,11 +111,16 @@ class Sandbox(Protocol):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a backend is told when it is opened. images: name -> folder with the Dockerfile that builds it."""
+    """What a backend is told when it is opened.
+
+    images: name -> folder with the Dockerfile that builds it. built: digest of a build's context -> image, of
+    earlier builds; what is built is added to it.
+    """
 
     store_identity: str
     images: Mapping[str, Path]
     say: Callable[[str], None] = lambda line: None
+    built: MutableMapping[str, str] = field(default_factory=dict)
 
 
 def open_sandbox(name: str, setting: Setting) -> Sandbox:

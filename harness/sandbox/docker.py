@@ -6,36 +6,30 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, BuildError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
-from docker.utils import exclude_paths
 
-from harness.digest import digest_files
 from harness.errors import EngineUnavailableError, InfrastructureError, UserError
 from harness.records import Role, Verdict
 from harness.sandbox import Ending, Job, Setting
+from harness.sandbox.docker_images import Images
 from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log, start_was_refused
 from harness.sandbox.watch import staged_bytes, watch
 from harness.submission import Submission
 
 STORE_LABEL = "adversarial-harness.store"
 CALL_LABEL = "adversarial-harness.call"
-CONTEXT_LABEL = "adversarial-harness.context"
 NOBODY = "65534:65534"
 TEMPORARY_BYTES = 1 << 30
 """Size of /tmp and of /dev/shm, counted against the memory limit like any other memory."""
 
 STATISTICS_SECONDS = 1.0
 """How often memory use is asked for; a call that ends before is too short to have it known."""
-
-BUILD_ARGUMENTS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
-"""Passed from the environment to the builds of the organiser's own images, where they are set."""
 
 NO_ENGINE = (
     "docker: no engine answers at {where}; start one (systemctl start docker), set DOCKER_HOST, "
@@ -88,7 +82,7 @@ class Backend:
             where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
             raise UserError(NO_ENGINE.format(where=where)) from None
         self._setting = setting
-        self._built: dict[str, str] = {}
+        self._images = Images(self._engine, setting)
         # As root we take an identity that owns nothing; else our own, so that we can remove what was written.
         self._user = NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
 
@@ -104,65 +98,15 @@ class Backend:
     def sweep(self) -> int:
         with _engine_errors():
             left = self._engine.containers.list(
-                all=True, filters={"label": f"{STORE_LABEL}={self._setting.store_identity}"}
+                all=True, ignore_removed=True, filters={"label": f"{STORE_LABEL}={self._setting.store_identity}"}
             )
             for container in left:
                 _remove(container)
         return len(left)
 
-    # --- images
-
     def prepare(self, submission: Submission, use_gpu: bool) -> str:
-        name = submission.container(use_gpu)
         with _engine_errors():
-            if (submission.folder / "Dockerfile").exists():
-                return self._build(f"adversarial-harness/{submission.digest[:16]}", submission.folder, {}, None)
-            if name in self._setting.images:
-                arguments = {key: os.environ[key] for key in BUILD_ARGUMENTS if key in os.environ}
-                network = os.environ.get("HARNESS_BUILD_NETWORK")
-                return self._build(name, self._setting.images[name], arguments, network)
-            return self._find_or_pull(name, submission)
-
-    def _build(self, tag: str, folder: Path, arguments: dict[str, str], network: str | None) -> str:
-        """The id of the image that `folder` builds; nothing is sent to the engine when it has that image."""
-        if tag not in self._built:
-            if not (folder / "Dockerfile").is_file():
-                raise UserError(
-                    f"{folder}: has no Dockerfile to build {tag} from; mend 'images' in the tournament file"
-                )
-            context = _digest_context(folder, {"tag": tag, "arguments": arguments})
-            known = self._engine.images.list(filters={"label": f"{CONTEXT_LABEL}={context}"})
-            self._built[tag] = str(known[0].id) if known else self._send(tag, folder, arguments, network, context)
-        return self._built[tag]
-
-    def _send(self, tag: str, folder: Path, arguments: dict[str, str], network: str | None, context: str) -> str:
-        self._setting.say(f"building the image {tag} from {folder} (off the clock)")
-        try:
-            image, _ = self._engine.images.build(
-                path=str(folder), tag=tag, rm=True, forcerm=True, buildargs=arguments, network_mode=network,
-                labels={CONTEXT_LABEL: context},
-            )  # fmt: skip
-        except BuildError as error:
-            last = [str(line.get("stream") or line.get("error") or "").strip() for line in error.build_log]
-            lines = " | ".join([line for line in last if line][-3:])
-            raise UserError(f"{folder}: its Dockerfile does not build: {lines}; mend it or leave it out") from None
-        return str(image.id)
-
-    def _find_or_pull(self, name: str, submission: Submission) -> str:
-        try:
-            return str(self._engine.images.get(name).id)
-        except ImageNotFound:
-            self._setting.say(f"pulling the image {name} (off the clock)")
-        try:
-            repository, tag = _split_tag(name)
-            return str(self._engine.images.pull(repository, tag=tag).id)
-        except APIError as error:
-            raise UserError(
-                f"{submission.name}: its container image {name} is neither here nor to be pulled "
-                f"({error.explanation or error}); build or load it, or name its folder under 'images'"
-            ) from None
-
-    # --- calls
+            return self._images.image_of(submission, use_gpu)
 
     def run(self, job: Job, stop: threading.Event) -> Ending:
         with _engine_errors():
@@ -261,16 +205,6 @@ class _Statistics:
         self.peak = max(self.peak, memory.get("max_usage", 0), memory.get("usage", 0))
 
 
-def _digest_context(folder: Path, about: dict[str, Any]) -> str:
-    """The digest of what a build sends to the engine: the folder without what `.dockerignore` names."""
-    ignore = folder / ".dockerignore"
-    lines = ignore.read_text().splitlines() if ignore.exists() else []
-    patterns = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    names = sorted(exclude_paths(str(folder), patterns))
-    files = [(name, folder / name) for name in names if (folder / name).is_file()]
-    return digest_files("context", about, files)
-
-
 def _wait_aside(container: Container) -> threading.Event:
     """An event that is set when the container has ended, or when the engine can no longer tell."""
     finished = threading.Event()
@@ -320,15 +254,6 @@ def _remove(container: Container) -> None:
     except APIError as error:
         if error.status_code != requests.codes.conflict:  # conflict: a removal is already under way
             raise
-
-
-def _split_tag(name: str) -> tuple[str, str | None]:
-    """Pulling without a tag would fetch every tag there is."""
-    if "@" in name:
-        repository, _, digest = name.partition("@")
-        return repository, digest
-    head, colon, tag = name.rpartition(":")
-    return (head, tag) if colon and "/" not in tag else (name, "latest")
 
 
 @contextmanager

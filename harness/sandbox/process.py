@@ -59,10 +59,17 @@ class Backend:
         """There is nothing to let go of."""
 
     def sweep(self) -> int:
+        for leftover in Path(tempfile.gettempdir()).glob(f"{self._prefix}*"):
+            remove_tree(leftover)
         return _kill_marked(STORE_VARIABLE, self._setting.store_identity)
 
+    @property
+    def _prefix(self) -> str:
+        """Of the names of temporary folders; as short as a path to a socket has to be."""
+        return f"harness-{self._setting.store_identity}-"
+
     def run(self, job: Job, stop: threading.Event) -> Ending:
-        temporary = Path(tempfile.mkdtemp(prefix="harness-"))
+        temporary = Path(tempfile.mkdtemp(prefix=self._prefix))
         try:
             return self._run(job, stop, str(temporary))
         finally:
@@ -77,13 +84,15 @@ class Backend:
                 raise
             code = 126 if isinstance(error, PermissionError) else 127
             return Ending(Verdict.EXIT, code, 0.0, 0, f"the entry point cannot be started: {error.strerror}")
+        log, family = _Log(process), _Family(process.pid, job.limits)
         try:
             _limit(process.pid, job)
-            log, family = _Log(process), _Family(process.pid, job.limits)
             kill = watch(job, staged, _wait_aside(process), stop, family.look)
             seconds = time.monotonic() - started
         finally:
+            family.look()  # who is seen now is ended even where it left the session and dropped the mark
             _kill_session(process.pid)
+            family.kill()
             _kill_marked(CALL_VARIABLE, job.token)
             process.wait()
         code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as shells and engines say
@@ -123,10 +132,18 @@ class _Family:
         self.peak = 0
         self._pid = pid
         self._limits = limits
+        self._seen: set[psutil.Process] = set()
+
+    def kill(self) -> None:
+        """Ends everybody who was ever seen; psutil tells a process from a later one of the same number."""
+        for process in self._seen:
+            with suppress(psutil.Error):
+                process.kill()
 
     def look(self) -> Kill | None:
         memory, tasks = 0, 0
         for process in _descendants(self._pid):
+            self._seen.add(process)
             with suppress(psutil.Error):
                 memory += process.memory_info().rss
                 tasks += process.num_threads()
@@ -161,7 +178,7 @@ class _Log:
 
     def text(self, kill: Kill | None) -> str:
         """Everything kept, and our reason for ending the call."""
-        self._reader.join(timeout=5)
+        self._reader.join(timeout=1)
         return clean_log(bytes(self._head), bytes(self._tail), self._left_out, kill)
 
 
