@@ -70,6 +70,7 @@ class Arena:
         else:
             target.write_bytes(self.store.read_object(digest))
             target.chmod(0o644)
+            os.utime(target, ns=(0, 0))
 
     def _collect_images(self, call: Call, output: Path) -> tuple[ImageAudit, ...]:
         return tuple(self.pixels.map(lambda item: self._collect_image(call, output, *item), call.images.items()))

@@ -240,7 +240,9 @@ class ShuffledExecutor:
         self._running.append(call)
         self.submitted.append(call)
 
-    def wait(self):
+    def wait(self, seconds):
+        if not self._running:
+            return None
         call = self._running.pop(self._random.randrange(len(self._running)))
         try:
             return call, self._play(call, Slot(0, (0,)), None)

@@ -17,12 +17,12 @@ LAYERS = (
     {"plan"},
     # 2: where it runs and where it is kept
     {"index", "sandbox"},
-    {"sandbox.failure", "store"},
+    {"sandbox.docker_images", "sandbox.failure", "store"},
     {"sandbox.watch"},
     {"sandbox.docker", "sandbox.process"},
     # 3: playing and publishing
-    {"assembly", "calls", "preparation", "runner"},
-    {"leaderboard", "publish"},
+    {"assembly", "calls", "intake", "runner"},
+    {"leaderboard", "preparation", "publish"},
     {"publish.tables"},
     {"terminal", "tournament"},
     # 4: commands
@@ -41,7 +41,7 @@ CHOOSES_A_BACKEND = {("sandbox", "sandbox.docker")}
 
 ONLY_IN = {
     "yaml": {"config"},
-    "docker": {"sandbox.docker"},
+    "docker": {"sandbox.docker", "sandbox.docker_images"},
     "requests": {"sandbox.docker"},
     "pandas": {"publish.tables"},
     "PIL": {"images"},

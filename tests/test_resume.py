@@ -341,7 +341,8 @@ def test_a_damaged_object_is_found_before_it_is_shown_and_made_again(tiny, run_m
     path.write_bytes(path.read_bytes()[:-20] + bytes(20))
     rule_defense(tiny.parent / "submissions/another", first_pixel_again)
     assert run_main("run", tiny) == 1
-    assert f"object {made}" in capsys.readouterr().out
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"object {made} is damaged; run the same command again" in line
     assert run_main("run", tiny) == 0
     assert read_board(tiny.parent / "out")["complete"]
     ((shown,),) = read_index(store, f"SELECT COUNT(*) FROM predictions WHERE digest = '{made}'")
