@@ -100,8 +100,8 @@ class Terminal:
             self.say(f"incomplete: {board['missing_answers']} answers are not known yet")
         for key, title, share in (
             ("defenses", "Defenses: share of attacked images classified correctly", "clean"),
-            ("attacks", "Attacks: share of answers that are wrong", "clean correct"),
-            ("targeted_attacks", "Targeted attacks: share of answers that are the target", "clean correct"),
+            ("attacks", "Attacks: share of answers that are wrong", "of correct"),
+            ("targeted_attacks", "Targeted attacks: share of answers that are the target", "of correct"),
         ):
             if board[key]:
                 self.console.print(_table(title, share, board[key]))
