@@ -32,14 +32,22 @@ UNREADABLE = (
 
 
 class _PlainHeader(tarfile.TarInfo):
-    """Refuses extended headers of a size that no path needs; tarfile reads them whole into memory."""
+    """Refuses extended headers of a size that no path needs, and sparse files: tarfile reads the former, and the
+    maps of the latter, whole into memory, and packed they may be a thousand times smaller.
+    """
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_PlainHeader":
         header = super().frombuf(buf, encoding, errors)
         if not header.isreg() and header.size > MAX_HEADER_BYTES:
             raise ValueError(f"a header of {header.size} bytes")
+        if header.type == tarfile.GNUTYPE_SPARSE:
+            raise ValueError("a sparse file")
         return header
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        """Where tarfile would read the map of a sparse file of the PAX format."""
+        raise ValueError("a sparse file")
 
 
 @dataclass(frozen=True)

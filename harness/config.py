@@ -160,7 +160,8 @@ def load_tournament(path: Path, overrides: dict[str, Any] | None = None) -> Tour
     if isinstance(data, dict):
         data.setdefault("name", path.stem)
         data = _override(_absolute(data, path.parent.resolve()), overrides or {})
-    return validate(Tournament, data, str(path), overrides or ())
+    given = {"dataset.limit" if key == "limit" else key for key in overrides or ()}
+    return validate(Tournament, data, str(path), given)
 
 
 def tournament_from_flags(overrides: dict[str, Any]) -> Tournament:

@@ -133,7 +133,7 @@ def _digest(picture: Picture) -> str:
 def _touched(path: Path) -> float:
     """The time of the last change of the file or of what its name stands for; nobody can set that one back."""
     try:
-        return path.stat().st_ctime
+        return max(path.lstat().st_ctime, path.stat().st_ctime)
     except OSError:
         return float("inf")
 

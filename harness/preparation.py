@@ -146,7 +146,7 @@ def _round(
         images=images,
         attacks=(),
         defenses=tuple(RoundDefense(player.name, player.submission.digest, player.key) for player in defenses),
-        store=os.path.relpath(tournament.store_path, tournament.output),
+        store=os.path.relpath(tournament.store_path.resolve(), tournament.output.resolve()),
     )
     return empty.with_attacks(tuple(_round_attack(player, empty) for player in attacks))
 

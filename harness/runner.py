@@ -95,7 +95,7 @@ class Runner:
         try:
             while self._fill(executor):
                 self._display.progress(self._progress(executor), executor.running)
-                if ended := executor.wait(self._patience()):
+                if ended := executor.wait(self._patience(executor)):
                     self._settle(executor, *ended)
             self._display.progress(self._progress(executor), executor.running)
         finally:
@@ -137,12 +137,12 @@ class Runner:
             if call is None:
                 break
             executor.submit(call)
-        if not executor.running and self._retries:
-            time.sleep(self._patience())
         return bool(executor.running or self._retries)
 
-    def _patience(self) -> float:
-        """Seconds until there may be something new to do or to show."""
+    def _patience(self, executor: Executor) -> float:
+        """Seconds until there may be something new to do or to show; a retry that is due may wait for a slot."""
+        if not executor.free_slots:
+            return LOOK_SECONDS
         due = min((due for due, _ in self._retries), default=float("inf"))
         return min(LOOK_SECONDS, max(0.0, due - time.monotonic()))
 

@@ -36,7 +36,7 @@ Bytes = Annotated[int, BeforeValidator(parse_size)]
 
 
 def validate(model: type[Model], data: Any, source: str, overridden: Collection[str] = ()) -> Model:
-    """Checks `data` against `model`. `overridden` are its keys that come from the command line.
+    """Checks `data` against `model`. `overridden` are its keys (`limits` or `limits.cpus`) from the command line.
 
     Raises: UserError with one line for each fault, each beginning with where the value comes from.
     """
@@ -49,7 +49,8 @@ def validate(model: type[Model], data: Any, source: str, overridden: Collection[
         for fault in error.errors():
             places.setdefault(_place(fault["loc"]), []).append(dict(fault))
         raise UserError(
-            f"{'command line' if place.partition('.')[0] in overridden else source}: {_line(place, faults, model)}"
+            f"{'command line' if {place, place.partition('.')[0]} & {*overridden} else source}: "
+            f"{_line(place, faults, model)}"
             for place, faults in places.items()
         ) from None
 

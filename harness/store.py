@@ -165,11 +165,15 @@ class Store:
 
     def add_round(self, output: Path) -> None:
         """Notes that a round was played into `output`; as a relative path, so that both may be moved together."""
-        self.index.add_round(os.path.relpath(output, self.path))
+        self.index.add_round(os.path.relpath(output.resolve(), self.path.resolve()))
+
+    def forget_round(self, output: Path) -> None:
+        """Takes back `add_round`."""
+        self.index.forget_round(os.path.relpath(output.resolve(), self.path.resolve()))
 
     def rounds(self) -> list[Path]:
-        """The output folders of all rounds that were played from this store."""
-        return [Path(os.path.normpath(self.path / output)) for output in self.index.rounds()]
+        """The output folders of all rounds that were played from this store, without links in their paths."""
+        return [(self.path / output).resolve() for output in self.index.rounds()]
 
     def close(self) -> None:
         self.index.close()

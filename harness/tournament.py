@@ -119,7 +119,7 @@ def score(output: Path, rules: str | None) -> Result:
 
 def open_store(output: Path, round_: Round) -> Store:
     """The store that a round was played into. Raises: UserError when it is gone."""
-    path = output / round_.store
+    path = (output / round_.store).resolve()
     if not (path / "index.sqlite").exists():
         raise UserError(f"{path}: the store of this run is gone; run the tournament again ({FILE_NAME} names it)")
     return Store(path)

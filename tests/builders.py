@@ -1,5 +1,6 @@
 """Tiny tournaments for tests: submissions, datasets and tournament files, written in a few lines each."""
 
+import contextlib
 import inspect
 import json
 import os
@@ -154,17 +155,16 @@ def play_file(path, **overrides):
     return play(load_tournament(path, overrides), Listener())
 
 
-def start_harness(*arguments, **environment):
-    """`python -m harness ARGUMENTS` in a session of its own, as a shell starts a job."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", *map(str, arguments)],
-        env=os.environ | environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+@contextlib.contextmanager
+def harness_process(*arguments):
+    """`python -m harness ARGUMENTS` in a session of its own, as a shell starts a job; over with the block."""
+    command = [sys.executable, "-m", "harness", *map(str, arguments)]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def read_board(output):

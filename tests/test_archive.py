@@ -1,10 +1,12 @@
 """An archive comes from a stranger: it may claim any size, any path and any kind of file, or be half of one, and must
 neither write outside its folder nor fill the disk nor end in a traceback."""
 
+import errno
 import io
 import os
 import stat
 import tarfile
+import tracemalloc
 import warnings
 import zipfile
 from contextlib import suppress
@@ -201,6 +203,102 @@ def test_a_damaged_archive_unpacks_or_is_refused(tmp_path_factory, kind, data):
     with suppress(UserError):
         unpack(path, folder / "target")
     assert sorted(folder.iterdir()) == [folder / "target", path]
+
+
+def write_long_name(path, stated, data):
+    """A tar whose first header is a GNU long name of `stated` bytes, of which `data` is there."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, stated
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as opened:
+        opened.fileobj.write(header.tobuf(tarfile.GNU_FORMAT) + data)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz"])
+def test_a_name_of_gigabytes_is_refused_before_it_is_read(tmp_path, target, kind):
+    """Eighty megabytes of zeros are eighty kilobytes of gzip; tarfile would hold them in memory twice."""
+    size = 80 << 20
+    path = write_long_name(tmp_path / f"x.{kind}", size, bytes(size))
+    tracemalloc.start()
+    try:
+        assert refused(path, target) == f"cannot be unpacked (a header of {size} bytes); pack the folder again"
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("extra", [0, 1], ids=["at-the-limit", "over"])
+def test_the_limit_of_a_header(tmp_path, target, extra):
+    path = write_long_name(tmp_path / "x.tar", archive.MAX_HEADER_BYTES + extra, b"")
+    assert ("a header of 65537 bytes" in refused(path, target)) is bool(extra)
+
+
+@pytest.mark.parametrize("where", ["pax_headers", "pax_file_headers"], ids=["global", "of-a-file"])
+def test_extended_headers_are_taken_up_to_a_size(tmp_path, target, where):
+    def packed(comment):
+        with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as opened:
+            if where == "pax_headers":
+                opened.pax_headers = {"comment": comment}
+                opened.fileobj.write(opened.tarinfo.create_pax_global_header(opened.pax_headers))
+            for name, data in FILES.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                info.pax_headers = {"comment": comment} if where == "pax_file_headers" else {}
+                opened.addfile(info, io.BytesIO(data))
+        return tmp_path / "x.tar"
+
+    assert refused(packed("x" * archive.MAX_HEADER_BYTES), target).startswith("cannot be unpacked (a header of 65")
+    assert contents(target) == {}
+    unpack(packed("x" * 1000), target)
+    assert contents(target) == FILES
+
+
+@pytest.mark.parametrize("form", ["pax", "gnu"])
+def test_the_map_of_a_sparse_file_is_not_read(tmp_path, target, form):
+    """Forty kilobytes of gzip were two gigabytes of map in memory."""
+    info = tarfile.TarInfo("run.sh")
+    with tarfile.open(tmp_path / "x.tar.gz", "w:gz", format=tarfile.PAX_FORMAT) as opened:
+        if form == "pax":
+            body = b"200000\n" + b"0\n" * 400_000
+            info.size = len(body)
+            sparse = {"major": "1", "minor": "0", "name": "run.sh", "realsize": "0"}
+            info.pax_headers = {f"GNU.sparse.{key}": value for key, value in sparse.items()}
+            opened.addfile(info, io.BytesIO(body))
+        else:
+            info.type = tarfile.GNUTYPE_SPARSE
+            opened.fileobj.write(info.tobuf(tarfile.GNU_FORMAT))
+    assert refused(tmp_path / "x.tar.gz", target) == "cannot be unpacked (a sparse file); pack the folder again"
+
+
+def test_a_long_path_is_no_fault(tmp_path, target):
+    long = "/".join(["folder"] * 40) + "/table.csv"
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "x.tar", "w", format=form) as opened:
+            for name in ("metadata.json", f"{form}/{long}"):
+                opened.addfile(tarfile.TarInfo(name), io.BytesIO())
+        unpack(tmp_path / "x.tar", target)
+        assert (target / str(form) / long).is_file()
+        (target / "metadata.json").unlink()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_not_the_archives_fault(pack, target, monkeypatch, number):
+    def full(*_):
+        raise OSError(number, "No space left on device")
+
+    monkeypatch.setattr(archive, "_copy", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        unpack(pack(FILES.items()), target)
+    assert caught.value.errno == number
+
+
+def test_the_reason_is_one_line_whatever_the_archive_says(tmp_path, target, monkeypatch):
+    def broken(*_):
+        raise ValueError("bad\n  entry 'a\r\nb'")
+
+    monkeypatch.setattr(archive, "_copy", broken)
+    path = write_zip(tmp_path / "x.zip", FILES.items())
+    assert refused(path, target) == "cannot be unpacked (bad entry 'a b'); pack the folder again"
 
 
 def test_a_copy_leaves_out_what_the_digest_leaves_out(tmp_path):

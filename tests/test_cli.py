@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,13 +13,13 @@ import time
 from contextlib import closing
 
 import pytest
-from helpers import ANSWER, ROOT, random_pixels, write_dataset, write_submission
+from helpers import ANSWER, COPY, ROOT, random_pixels, write_dataset, write_submission
 from PIL import Image
 
 from harness import __version__
-from harness.cli import build_parser
+from harness.cli import STOPPING, build_parser
 from harness.commands import doctor, status
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, UserError
 from harness.store import Store
 
 COMMANDS = ("run", "plan", "status", "score", "dataset", "doctor", "gc")
@@ -55,6 +56,9 @@ def place(tmp_path_factory):
         "docker": {"sandbox": "docker"},
         "nowhere": {"output": "file/out"},
         "gpu": {"gpu": True},
+        "cores": {"limits": {"cpus": 100_000}},
+        "attacks": {"submissions": ["good/noop"]},
+        "defenses": {"submissions": ["good/one"]},
     }.items():
         defaults = {"dataset": "data", "submissions": ["good/*"], "sandbox": "process", "trust_submissions": True}
         (folder / f"{name}.yaml").write_text(json.dumps(defaults | {"output": f"out-{name}"} | keys))
@@ -87,7 +91,9 @@ TABLE = {
         1,
         r"(?s)(?=.*epsilons: unknown key; did you mean epsilon\?)(?=.*did you mean docker\?)(?=.*dataset: required)",
     ),
-    "override-wrong": (["run", "t.yaml", "--epsilon", "300"], 1, r"t\.yaml: epsilon: is rotate, an integer in 0\.\."),
+    "override-wrong": (["run", "t.yaml", "--epsilon", "300"], 1, r"harness: command line: epsilon: is rotate, "),
+    "limit-wrong": (["run", "t.yaml", "--limit", "0"], 1, r"harness: command line: dataset\.limit: should be greater"),
+    "override-right-file-wrong": (["run", "bad.yaml", "--epsilon", "8"], 1, r"harness: bad\.yaml: epsilons: unknown"),
     "dataset-absent": (["run", "nothing.yaml"], 1, "absent: no such dataset folder; check the path"),
     "dataset-labels": (["run", "labels.yaml"], 1, r"(?s)csv:2: TrueLabel 0 .*csv:3: TargetClass 2000 is outside"),
     "dataset-grey": (["run", "grey.yaml"], 1, r"img1\.png: is 8-bit grey, not 8-bit RGB; .* so convert it"),
@@ -101,6 +107,9 @@ TABLE = {
     "no-trust": (["run", "trust.yaml"], 1, "noop: the process sandbox does not isolate.*--trust-submissions"),
     "no-engine": (["run", "docker.yaml"], 1, "docker: no engine answers at unix:///nowhere.*--sandbox process"),
     "no-gpu": (["run", "gpu.yaml"], 1, "gpu: true, but nvidia-smi lists no GPU on this machine; set gpu: auto"),
+    "too-many-cores": (["run", "cores.yaml"], 1, r"limits\.cpus: 100000 cores for each call, this machine has \d+"),
+    "no-defense": (["run", "attacks.yaml"], 1, "attacks: there is no defense among the submissions; add one"),
+    "no-attack": (["plan", "defenses.yaml"], 1, "defenses: there is no attack among the submissions; add one"),
     "no-output": (["run", "nowhere.yaml"], 1, r"file/out"),
     "status-absent": (["status", "absent"], 1, r"absent: no run was begun there \(round\.json is missing\)"),
     "score-absent": (["score", "trust.yaml"], 1, r"out-trust: no run was begun there"),
@@ -110,6 +119,7 @@ TABLE = {
     "check": (["dataset", "check", "data"], 0, None),
     "run": (["run", "t.yaml"], 0, None),
     "plan": (["plan", "t.yaml"], 0, None),
+    "plan-markup": (["plan", "t.yaml", "--name", "[/red] final [b]"], 0, None),
     "status": (["status", "out"], 0, None),
     "status-by-file": (["status", "t.yaml"], 0, None),
     "score": (["score", "out", "--rules", "nips17-final"], 0, None),
@@ -245,6 +255,132 @@ def test_gc_removes_what_no_run_needs_and_keeps_what_one_does(here, run_main, ca
     assert "nothing was left to call" in capfd.readouterr().out
 
 
+@pytest.fixture
+def shared(here, run_main, tmp_path):
+    """Two runs, `a` and `b`, into one store."""
+    for name, epsilon in (("a", 4), ("b", 8)):
+        run_main("run", "t.yaml", "--output", tmp_path / name, "--store", tmp_path / "store", "--epsilon", epsilon)
+    return tmp_path
+
+
+def calls_left(run_main, capfd, shared, name, epsilon):
+    capfd.readouterr()
+    arguments = ("--output", shared / name, "--store", shared / "store", "--epsilon", epsilon)
+    assert run_main("run", "t.yaml", *arguments) == 0
+    out = capfd.readouterr().out
+    return 0 if "nothing was left to call" in out else int(re.search(r"(\d+) calls were made", out)[1])
+
+
+def test_gc_keeps_every_run_of_the_store_and_names_them(shared, run_main, capfd):
+    capfd.readouterr()
+    assert run_main("gc", shared / "a") == 0
+    out = capfd.readouterr().out
+    assert out.splitlines()[:2] == [f"{shared / name}: is kept whole" for name in "ab"]
+    assert "2 runs need 2 images; 0 images and 0 copies of code are unused" in out
+    assert calls_left(run_main, capfd, shared, "b", 8) == 0
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+def test_gc_refuses_where_a_run_is_not_where_it_was(shared, run_main, capfd, options):
+    """An output folder on a disk that is not mounted today would lose all that was computed for it."""
+    (shared / "b").rename(shared / "away")
+    assert run_main("gc", shared / "a", *options) == 1
+    assert f"{shared / 'b'}: a run of the store {shared / 'store'} that is not there now; " in capfd.readouterr().err
+    (shared / "away").rename(shared / "b")
+    assert calls_left(run_main, capfd, shared, "b", 8) == 0
+
+
+def test_gc_may_forget_a_run_that_is_gone(shared, run_main, capfd):
+    shutil.rmtree(shared / "b")
+    capfd.readouterr()
+    for _ in range(2):
+        assert run_main("gc", shared / "a", "--forget", "--dry-run") == 0
+        assert f"{shared / 'b'}: forgotten\n" in capfd.readouterr().out
+    assert run_main("gc", shared / "a", "--forget") == 0
+    capfd.readouterr()
+    assert run_main("gc", shared / "a") == 0, "what is forgotten is not asked for again"
+    assert str(shared / "b") not in capfd.readouterr().out
+    assert calls_left(run_main, capfd, shared, "a", 4) == 0
+    assert calls_left(run_main, capfd, shared, "b", 8) == 1
+
+
+def test_gc_keeps_the_run_that_it_is_given_even_where_the_store_does_not_know_it(shared, run_main, capfd):
+    """As after a move of the output folder alone."""
+    with closing(Store(shared / "store")) as store:
+        for output in store.index.rounds():
+            store.index.forget_round(output)
+    capfd.readouterr()
+    assert run_main("gc", shared / "a") == 0
+    assert f"{shared / 'a'}: is kept whole\n" in capfd.readouterr().out
+    assert calls_left(run_main, capfd, shared, "a", 4) == 0
+    assert calls_left(run_main, capfd, shared, "b", 8) == 1
+
+
+def test_gc_removes_what_was_being_written_at_a_kill(shared, run_main):
+    folder = next((shared / "store" / "objects").iterdir())
+    (folder / ".0123456789abcdef").write_bytes(b"hal")
+    assert run_main("gc", shared / "a") == 0
+    assert not (folder / ".0123456789abcdef").exists()
+
+
+def test_runs_and_their_store_may_be_moved_together(shared, run_main, capfd, tmp_path_factory):
+    moved = tmp_path_factory.mktemp("moved") / "together"
+    shared.rename(moved)
+    capfd.readouterr()
+    assert run_main("gc", moved / "a") == 0
+    assert f"{moved / 'b'}: is kept whole\n" in capfd.readouterr().out
+    assert run_main("score", moved / "b") == 0
+    assert calls_left(run_main, capfd, moved, "b", 8) == 0
+
+
+@pytest.mark.parametrize("through", ["link", "place"])
+def test_an_output_folder_behind_a_link_finds_its_store(here, run_main, capfd, tmp_path, through):
+    """Home folders often lead to another disk: `..` from there is not `..` from here."""
+    place = tmp_path / "disk" / "deep" / "out"
+    place.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(place)
+    assert run_main("run", "t.yaml", "--output", tmp_path / "link", "--store", tmp_path / "store") == 0
+    output = tmp_path / "link" if through == "link" else place
+    assert run_main("status", output) == 0
+    assert run_main("score", output) == 0
+    capfd.readouterr()
+    assert run_main("gc", output) == 0
+    assert "1 runs need 2 images; 0 images" in capfd.readouterr().out
+
+
+def test_plan_builds_no_dataset_and_run_does(here, run_main, capfd, tmp_path):
+    """Plan is asked what would be done; to download a gigabyte is no answer."""
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "dataset.yaml").write_text("name: made\nbuild: build.py\n")
+    (made / "build.py").write_text(
+        f"import shutil\nfor name in ('images', 'dataset.csv'):\n    "
+        f"source = {str(here / 'data')!r} + '/' + name\n    "
+        f"(shutil.copytree if name == 'images' else shutil.copy)(source, "
+        f"{str(made)!r} + '/' + name)\n"
+    )
+    keys = json.loads((here / "t.yaml").read_text()) | {"dataset": str(made), "output": str(tmp_path / "out")}
+    (here / "made.yaml").write_text(json.dumps(keys))
+    assert run_main("plan", "made.yaml") == 1
+    assert f"make them with: harness dataset build {made}" in capfd.readouterr().err
+    assert not (made / "images").exists()
+    assert run_main("run", "made.yaml") == 0
+    assert f"building the dataset made with {made / 'build.py'}" in capfd.readouterr().out
+
+
+def test_run_ends_with_what_failed_also_where_it_failed_before(here, run_main, capfd, tmp_path):
+    for name, program in {"noop": COPY, "bad": "#!/bin/sh\necho '[red]oh dear[/red]' >&2\nexit 3\n"}.items():
+        write_submission(tmp_path / "players" / name, "attack", program)
+    write_submission(tmp_path / "players" / "one", "defense", ANSWER % 1)
+    keys = json.loads((here / "t.yaml").read_text()) | {"submissions": [str(tmp_path / "players" / "*")]}
+    (here / "failing.yaml").write_text(json.dumps(keys | {"output": str(tmp_path / "out")}))
+    for _ in range(2):
+        assert run_main("run", "failing.yaml") == 0
+        lines = capfd.readouterr().out.splitlines()
+        assert lines[-3:-1] == ["bad epsilon 16 batch 1: exit, exit code 3, 2 missing", "    [red]oh dear[/red]"]
+    assert "nothing was left to call" in lines[-1]
+
+
 def test_doctor_says_what_auto_would_choose(here, run_main, capfd, monkeypatch):
     assert run_main("doctor") == 0
     out = capfd.readouterr().out
@@ -314,9 +450,10 @@ def test_what_is_no_bug(failing, run_main, capfd, end, code, line):
     assert capfd.readouterr().err == f"harness: {line}\n"
 
 
-def test_a_polite_kill_is_an_interrupt(failing, run_main, capfd):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_polite_kill_is_an_interrupt(failing, run_main, capfd, number):
     def wait_for_the_signal():
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         time.sleep(30)
         return AssertionError("the signal did not arrive")
 
@@ -325,14 +462,69 @@ def test_a_polite_kill_is_an_interrupt(failing, run_main, capfd):
     assert "the same command goes on from there" in capfd.readouterr().err
 
 
-def test_a_reader_that_goes_away_is_no_error(here):
-    """As in `harness dataset check data | head -0`; output that is buffered is written only at the end."""
+def test_a_second_signal_does_not_cut_the_clean_up_short(failing, run_main, capfd):
+    def stop():
+        try:
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(30)
+        finally:
+            for number in STOPPING:
+                os.kill(os.getpid(), number)
+            time.sleep(0.01)
+            print("cleaned up")
+        return AssertionError("the signal did not arrive")
+
+    failing(stop)
+    assert run_main("status", "out") == 130
+    assert capfd.readouterr().out == "cleaned up\n"
+
+
+def test_under_nohup_a_run_outlives_its_terminal(failing, run_main, monkeypatch):
+    def hang_up():
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.01)
+        return UserError("still there")
+
+    failing(hang_up)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert run_main("status", "out") == 1
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_afterwards_signals_are_what_they_were(here, run_main):
+    before = [signal.getsignal(number) for number in STOPPING]
+    run_main("status", "out")
+    assert [signal.getsignal(number) for number in STOPPING] == before
+
+
+def without_a_reader(*arguments):
+    """The command with a standard output that nobody reads; output that is buffered is written only at the end."""
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "wb") as nobody:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
         ended = subprocess.run(
-            [sys.executable, "-m", "harness", "dataset", "check", "data"],
+            [sys.executable, "-m", "harness", *map(str, arguments)],
             env=environment | {"PYTHONPATH": str(ROOT)}, stdout=nobody, stderr=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
-    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.returncode, ended.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["dataset", "check", "data"], ["status", "out"], ["score", "out"], ["plan", "t.yaml"], ["gc", "out", "--dry-run"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_reader_that_goes_away_is_no_error(here, arguments):
+    """As in `harness status out | head -0`."""
+    assert without_a_reader(*arguments) == (0, "")
+
+
+def test_a_run_goes_on_without_a_reader(here, tmp_path):
+    """It takes hours, and the pager was closed after the first page."""
+    assert without_a_reader("run", "t.yaml", "--output", tmp_path) == (0, "")
+    assert json.loads((tmp_path / "leaderboard.json").read_text())["complete"]
+    assert (tmp_path / "provenance.json").exists()

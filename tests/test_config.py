@@ -249,8 +249,29 @@ def test_a_limit_is_added_to_a_dataset_that_is_a_mapping(load, tmp_path):
     assert (found.dataset.path, found.dataset.limit) == (tmp_path / "d", 5)
 
 
-def test_faults_of_overrides_are_found_too(faults):
-    assert faults("", overrides={"slots": 0}) == ["slots: is auto or a number of at least 1; got 0"]
+@pytest.mark.parametrize(
+    ("overrides", "fault"),
+    [
+        ({"slots": 0}, "slots: is auto or a number of at least 1; got 0"),
+        ({"sandbox": "dokcer"}, "sandbox: should be 'auto', 'docker' or 'process'; got 'dokcer'; did you mean docker?"),
+        ({"limit": 0}, "dataset.limit: should be greater than or equal to 1; got 0"),
+        ({"submissions": []}, "submissions: List should have at least 1 item after validation, not 0; got []"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_faults_are_said_to_be_where_they_are(load, tmp_path, overrides, fault):
+    """Nobody finds a wrong option in a file that is in order."""
+    with pytest.raises(UserError) as caught:
+        load("batch_size: 0\n", overrides)
+    batch_size = f"{tmp_path / 't.yaml'}: batch_size: should be greater than or equal to 1; got 0"
+    assert sorted(caught.value.faults) == sorted([batch_size, f"command line: {fault}"])
+
+
+def test_a_fault_beside_a_limit_of_the_command_line_is_the_files(load, tmp_path):
+    with pytest.raises(UserError) as caught:
+        load("dataset: {path: d, imges: i}\nsubmissions: s\noutput: o\n", {"limit": 5}, least=False)
+    (line,) = caught.value.faults
+    assert line.startswith(f"{tmp_path / 't.yaml'}: dataset.imges: unknown key; did you mean images?")
 
 
 def parse(*arguments):
@@ -263,7 +284,7 @@ def toolkit(tmp_path, monkeypatch):
     monkeypatch.delenv("HARNESS_SANDBOX", raising=False)
     monkeypatch.chdir(tmp_path)
     for name in ("sample_attacks", "sample_targeted_attacks", "sample_defenses", "images"):
-        (tmp_path / name).mkdir()
+        (tmp_path / name / "noop").mkdir(parents=True)
     return tmp_path
 
 
@@ -286,6 +307,21 @@ def test_the_flags_of_the_2017_toolkit(toolkit, joint):
     assert (found.dataset.images, found.dataset.metadata) == (toolkit / "images", toolkit / "dev_dataset.csv")
     assert (found.epsilon, found.gpu, found.name) == (8, True, "output")
     assert (found.output, found.store_path) == (toolkit / "output", toolkit / "working")
+
+
+def test_an_empty_folder_of_the_2017_flags_is_no_submissions_of_that_kind(toolkit):
+    (toolkit / "sample_targeted_attacks" / "noop").rmdir()
+    flags = ("--dataset-dir=images", "--output-dir=o")
+    found = parse("--attacks-dir=sample_attacks", "--targeted-attacks-dir=sample_targeted_attacks", *flags)
+    assert found.submissions == [str(toolkit / "sample_attacks" / "*")]
+    with pytest.raises(UserError, match="command line: submissions: List should have at least 1 item"):
+        parse("--targeted-attacks-dir=sample_targeted_attacks", *flags)
+
+
+def test_a_folder_of_the_2017_flags_that_is_absent_is_looked_for_and_missed(toolkit):
+    found = parse("--attacks-dir=sample_attack", "--dataset-dir=images", "--output-dir=o")
+    with pytest.raises(UserError, match=r"sample_attack/\*: no submission is there; check the path"):
+        find_submissions(found.submissions)
 
 
 def test_a_dataset_folder_of_ours_serves_as_dataset_dir(toolkit):
@@ -333,7 +369,7 @@ def test_the_environment_chooses_a_sandbox_and_the_command_line_stands_over_it(t
 @pytest.mark.parametrize("text", ["300", "4,4", "much"])
 def test_a_bad_epsilon_on_the_command_line(toolkit, text):
     (toolkit / "t.yaml").write_text(LEAST)
-    with pytest.raises(UserError, match=r"t\.yaml: epsilon"):
+    with pytest.raises(UserError, match=r"^command line: epsilon"):
         parse("t.yaml", "--epsilon", text)
 
 

@@ -1,17 +1,16 @@
 """A wrong label base or a missing picture would make a whole evaluation worthless: every fault of a dataset is named
 before anything is played, and a part of the competition's image set is taken as it is."""
 
-import numpy as np
 import pytest
-from helpers import data_folder, random_pixels, write_dataset
+from helpers import data_folder, write_dataset
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from harness.commands.dataset import build, build_if_missing, check
+from harness.commands.dataset import build, build_if_missing
 from harness.config import DatasetConfig
 from harness.dataset import COLUMNS, MAX_FAULTS, LabelSpace, describe, load_dataset
 from harness.errors import UserError
+from harness.intake import size_of
 
 NIPS = "ImageId,URL,x1,y1,x2,y2,TrueLabel,TargetClass,OriginalLandingURL,License,Author,AuthorProfileURL\n"
 
@@ -56,7 +55,7 @@ def test_the_competitions_own_folder():
     assert len(found.pictures) == 400
     first = found.pictures[0]
     assert (first.id, first.true_label, first.target_class) == ("00312c7e7196baf4", 327, 220)
-    assert first.header_size() == (299, 299)
+    assert size_of(found) == (299, 299)
 
 
 def test_a_limit_takes_the_first_of_the_csv(folder):
@@ -112,13 +111,45 @@ def test_a_picture_without_a_row_is_a_fault(folder):
         ("img0,2,502", "ImageId img0 is there twice; remove one row"),
         ("../img1,2,502", "ImageId '../img1' is no plain file name; rename the image"),
         (".img1,2,502", "ImageId '.img1' is no plain file name; rename the image"),
+        ("-img1,2,502", "ImageId '-img1' is no plain file name; rename the image"),
+        ("a/b,2,502", "ImageId 'a/b' is no plain file name; rename the image"),
+        ('"a,b",2,502', "ImageId 'a,b' is no plain file name; rename the image"),
+        ('"a""b",2,502', "ImageId 'a\"b' is no plain file name; rename the image"),
+        ("a\tb,2,502", "ImageId 'a\\tb' is no plain file name; rename the image"),
+        ("a\u202eb,2,502", "ImageId 'a\\u202eb' is no plain file name; rename the image"),
+        ("a\x1b[31m,2,502", "ImageId 'a\\x1b[31m' is no plain file name; rename the image"),
         (",2,502", "ImageId '' is no plain file name; rename the image"),
     ],
-    ids=["short", "word", "float", "zero", "beyond", "negative", "twice", "path", "hidden", "empty"],
+    ids=[
+        "short",
+        "word",
+        "float",
+        "zero",
+        "beyond",
+        "negative",
+        "twice",
+        "path",
+        "hidden",
+        "option",
+        "slash",
+        "comma",
+        "quote",
+        "tab",
+        "right-to-left",
+        "escape",
+        "empty",
+    ],
 )
 def test_a_bad_row_is_named_with_its_line(folder, row, fault):
     rewrite(folder, "img0,1,501", row, "img2,3,503", "img3,4,504")
     assert faults(folder) == [f"dataset.csv:3: {fault}"]
+
+
+@pytest.mark.parametrize("name", ["1", "n02-1", "a b", "ILSVRC.val-1", "\u00e9t\u00e9", "a'b", "x;y", "100%"])
+def test_other_names_are_taken(folder, name):
+    (folder / "images" / "img1.png").rename(folder / "images" / f"{name}.png")
+    rewrite(folder, "img0,1,501", f"{name},2,502", "img2,3,503", "img3,4,504")
+    assert load(folder).pictures[1].id == name
 
 
 def test_all_bad_rows_are_named_at_once_up_to_a_number(folder):
@@ -201,6 +232,10 @@ def test_no_row_has_a_picture(folder):
         ("name: x\nlabels: {first: -2}", "labels.first: should be greater than or equal to 0; got -2"),
         ("name: x\nlabels: {background: -1}", "labels.background: should be greater than or equal to 0; got -1"),
         ("name: x\nlabels: {count: 1}", "labels.count: should be greater than or equal to 2; got 1"),
+        *(
+            (f"name: x\nbuild: {value}", "build: is the name of a Python script in the dataset's own folder")
+            for value in ("make", "../build.py", "/tmp/build.py", "scripts/build.py", "build.py --fast", "''")
+        ),
         ("[x]", "holds a list, not a mapping"),
     ],
 )
@@ -231,25 +266,6 @@ def test_a_label_space_is_its_classes_and_its_background(first, count, backgroun
 # --- harness dataset
 
 
-def test_check_names_every_picture_that_is_not_rgb_or_of_another_size(folder):
-    Image.fromarray(random_pixels(1, (9, 6))).save(folder / "images" / "img1.png")
-    Image.fromarray(np.zeros((6, 8), dtype=np.uint8)).save(folder / "images" / "img2.png")
-    (folder / "images" / "img3.png").write_bytes(b"GIF89a")
-    with pytest.raises(UserError) as caught:
-        check(load(folder))
-    images = folder / "images"
-    end = "; every image of a dataset is an RGB PNG of one size, so convert it"
-    assert caught.value.faults == [
-        f"{images}/img1.png: is 9x6, not 8x6{end}",
-        f"{images}/img2.png: is 8-bit grey, not 8-bit RGB{end}",
-        f"{images}/img3.png: is not a PNG file{end}",
-    ]
-
-
-def test_check_is_content_with_what_is_in_order(folder):
-    check(load(folder))
-
-
 @pytest.fixture
 def self_made(tmp_path):
     """A dataset that its own script builds."""
@@ -266,7 +282,7 @@ def test_a_dataset_is_built_once_before_it_is_first_played(self_made):
     build_if_missing(DatasetConfig(path=self_made), said.append)
     build_if_missing(DatasetConfig(path=self_made), said.append)
     assert (self_made / "runs").read_text() == "x"
-    assert said == [f"building the dataset {self_made.name}"]
+    assert said == [f"building the dataset made with {self_made / 'build.py'}"]
 
 
 def test_a_build_script_that_is_not_there_or_fails(self_made, folder):

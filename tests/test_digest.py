@@ -25,6 +25,7 @@ OTHER = {
     "epsilon": 8,
     "seed": 8,
     "limits": Limits(seconds=499.0),
+    "gpu": True,
     "protocol": 2,
 }
 
@@ -71,8 +72,8 @@ def test_seeds_fit_in_32_bits(kind, value):
 
 
 def test_work_unit_is_pinned():
-    assert UNIT.key == "daed1a8131c293bebc831a21dbbf541bcbafa244951dbdb56ce1c294512e4211"
-    assert UNIT.player == "fcdb83ad3abe8051bd5db14bb953dccca9fc177039e75c1298edb081f984554d"
+    assert UNIT.key == "67abad44dbd1f428e02c2c770e8d732a1d8bcaac29039f0bf8a80d4d6d189fdb"
+    assert UNIT.player == "02a22f9aaa5b90e4cffdff8140af028a93d13218d4286291597e49a431192995"
 
 
 def test_every_field_of_a_work_unit_is_tried_below():

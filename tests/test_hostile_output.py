@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from builders import (
     first_pixel_dataset,
+    harness_process,
     play_file,
     read_board,
     read_index,
     rule_defense,
-    start_harness,
     write_attack,
     write_tournament,
 )
@@ -94,9 +94,9 @@ class Played:
         for path in FOLDERS.iterdir():
             shutil.copytree(path, folder / "submissions" / path.name)
         path = write_tournament(folder / "hostile.yaml", sandbox=sandbox, versions_per_call="all")
-        harness = start_harness("run", path)
-        self.printed, self.errors = harness.communicate(timeout=280)
-        self.code = harness.returncode
+        with harness_process("run", path) as harness:
+            self.printed, self.errors = harness.communicate(timeout=280)
+            self.code = harness.returncode
         self.output, self.store = folder / "out", folder / "out/store"
         self.round = json.loads((self.output / "round.json").read_text())
 

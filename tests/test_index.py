@@ -5,7 +5,6 @@ import sqlite3
 import threading
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -135,13 +134,32 @@ def test_threads_may_record_side_by_side(index):
     assert len(index.calls(players)) == 80
 
 
-def test_attempts_and_rounds(index):
-    for number in range(3):
-        index.record_attempt("key", f"call {number}", "gone", "now")
-    assert index.attempts() == [(f"call {number}", "gone", "now") for number in range(3)]
-    for folder in ("/b", "/a", "/b"):
-        index.add_round(Path(folder))
-    assert index.rounds() == [Path("/a"), Path("/b")]
+def test_our_own_failures_are_told_by_player(index):
+    """Many rounds share a store: one must not be told of the failures of another."""
+    for number in range(4):
+        index.record_attempt("key", f"player {number % 2}", f"call {number}", "gone", "now")
+    assert index.attempts(["player 1"]) == [("call 1", "gone", "now"), ("call 3", "gone", "now")]
+    assert [label for label, _, _ in index.attempts(iter(["player 1", "player 0"]))] == [f"call {n}" for n in range(4)]
+    assert index.attempts(["player 2"]) == index.attempts([]) == []
+
+
+def test_rounds_are_kept_once_and_may_be_forgotten(index):
+    for folder in ("b", "a", "b"):
+        index.add_round(folder)
+    assert index.rounds() == ["a", "b"]
+    index.forget_round("a")
+    index.forget_round("unknown")
+    assert index.rounds() == ["b"]
+
+
+def test_what_was_built_is_found_by_its_context(index, tmp_path):
+    assert index.built_images() == {}
+    index.add_built_images({"context 1": "image 1", "context 2": "image 2"})
+    index.add_built_images({"context 2": "image 3"})
+    index.add_built_images({})
+    assert index.built_images() == {"context 1": "image 1", "context 2": "image 3"}
+    with closing(Index(tmp_path / "index.sqlite")) as later:
+        assert later.built_images() == index.built_images()
 
 
 def test_only_what_is_named_is_kept(index):

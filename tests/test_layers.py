@@ -48,7 +48,7 @@ ONLY_IN = {
     "sqlite3": {"index"},
     "psutil": {"machine", "sandbox.process"},
     "pydantic": {"config", "dataset", "schema", "submission"},
-    "rich": {"terminal", "commands.plan", "commands.run", "commands.score", "commands.status"},
+    "rich": {"terminal", "commands.plan", "commands.status"},
 }
 
 NOWHERE = {

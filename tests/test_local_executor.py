@@ -33,7 +33,7 @@ def test_results_and_errors_come_back_with_their_calls():
     executor = LocalExecutor(slots(2), play)
     executor.submit(good)
     executor.submit(bad)
-    ended = {call.unit.key: result for call, result in (executor.wait(), executor.wait())}
+    ended = {call.unit.key: result for call, result in (executor.wait(30), executor.wait(30))}
     executor.close()
     assert ended[good.unit.key] == f"played {good.label}"
     assert isinstance(ended[bad.unit.key], ZeroDivisionError)
@@ -49,7 +49,7 @@ def test_a_slot_is_free_again_after_its_call_however_it_ended():
         executor.submit(call(number))
         assert executor.free_slots == 0
         assert [one.label for one in executor.running] == [call(number).label]
-        executor.wait()
+        assert executor.wait(30)
     executor.close()
 
 
@@ -67,15 +67,31 @@ def test_no_slot_holds_two_calls_at_once():
     executor, used = LocalExecutor(slots(3), play), 0
     for number in range(60):
         while not executor.free_slots:
-            executor.wait()
+            assert executor.wait(30)
             used += 1
         executor.submit(call(number))
     while executor.running:
-        executor.wait()
+        assert executor.wait(30)
         used += 1
     executor.close()
     assert used == 60
     assert doubles == []
+
+
+@pytest.mark.parametrize("seconds", [0, 0.01])
+def test_waiting_ends_in_time_and_the_call_goes_on(seconds):
+    """A signal, a due retry, and the clock on the screen do not wait for a call of ten minutes."""
+    go_on = threading.Event()
+    executor = LocalExecutor(slots(1), lambda call, slot, stop: go_on.wait(30))
+    executor.submit(call())
+    for _ in range(3):
+        assert executor.wait(seconds) is None
+        assert (executor.free_slots, len(executor.running)) == (0, 1)
+    go_on.set()
+    assert executor.wait(30) is not None
+    assert (executor.free_slots, executor.running) == (1, ())
+    assert executor.wait(seconds) is None
+    executor.close()
 
 
 def test_closing_stops_what_is_under_way_and_waits_for_it():
@@ -117,6 +133,30 @@ def test_closing_twice_or_before_the_first_call_is_fine():
 )
 def test_who_gets_what(slots, cores, gpus, expected):
     assert [(slot.cores, slot.gpu) for slot in share_out(slots, cores, gpus)] == expected
+
+
+@pytest.mark.parametrize(
+    ("slots", "cores", "cpus", "expected"),
+    [
+        (2, [0, 1, 2, 3], 1, [(0,), (1,)]),
+        (2, [0, 1, 2, 3], 2, [(0, 1), (2, 3)]),
+        (2, [0, 1, 2, 3], 3, [(0, 1, 2), (3, 0, 1)]),
+        (3, [4, 5], 1, [(4,), (5,), (4,)]),
+        (2, [0, 1], 16, [(0, 1), (0, 1)]),
+    ],
+    ids=["fewer-than-fair", "fair", "overlapping", "more-slots", "more-than-there-are"],
+)
+def test_every_slot_has_the_cores_that_are_asked_for(slots, cores, cpus, expected):
+    assert [slot.cores for slot in share_out(slots, cores, [], cpus)] == expected
+
+
+@given(st.integers(1, 20), st.sets(st.integers(0, 63), min_size=1, max_size=20), st.integers(1, 30))
+def test_a_number_of_cores_does_not_depend_on_the_other_slots(count, cores, cpus):
+    """The number of threads decides the last bits of a sum: the same submission must get the same everywhere."""
+    cores = sorted(cores)
+    for slot in share_out(count, cores, [], cpus):
+        assert len(slot.cores) == len(set(slot.cores)) == min(cpus, len(cores))
+        assert set(slot.cores) <= set(cores)
 
 
 @given(st.integers(1, 20), st.sets(st.integers(0, 63), min_size=1, max_size=20), st.integers(0, 3))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.digest import digest_value
-from harness.plan import DefenseQueue, attack_call, defense_call, player_seed
+from harness.plan import MIXED_VERSIONS, DefenseQueue, attack_call, defense_call, player_seed
 from harness.records import Limits
 from harness.round import RoundImage
 
@@ -73,11 +73,23 @@ def test_names_of_players_and_batches_are_no_part_of_the_key():
         {"player": make_player("attack", seed=2)},
         {"player": make_player("attack", limits=Limits(seconds=9))},
         {"player": make_player("targeted_attack")},
+        {"player": replace(make_player("attack"), gpu=True)},
     ],
-    ids=["epsilon", "fewer", "order", "names", "pixels", "code", "seed", "limits", "role"],
+    ids=["epsilon", "fewer", "order", "names", "pixels", "code", "seed", "limits", "role", "gpu"],
 )
 def test_all_that_is_computed_from_is_part_of_the_key(other):
     assert key(**other) != key()
+
+
+@pytest.mark.parametrize("role", ["attack", "defense"])
+def test_a_call_says_whether_it_gets_a_gpu(role):
+    """What is computed on a GPU has other bits, so it is known under another name."""
+    without, with_gpu = make_player(role), replace(make_player(role), gpu=True)
+    for player in (without, with_gpu):
+        call = defense_call(player, ["x"], 1) if role == "defense" else attack_call(player, 8, 0, batch())
+        assert call.unit.gpu is player.gpu
+        assert call.unit.player == player.key
+    assert without.key != with_gpu.key
 
 
 def test_true_labels_and_files_are_no_part_of_the_key_and_targets_only_of_a_targeted_one():
@@ -187,19 +199,34 @@ def test_there_are_no_more_calls_than_there_have_to_be(pairs, batch_size):
     assert len(drain(queue)) == least
 
 
-def test_a_queue_is_full_when_waiting_would_not_make_its_call_larger():
-    queue = make_queue(pictures=3, batch_size=2)
-    queue.add("p0", "a")
-    queue.add("p0", "b")
-    assert not queue.is_full
-    queue.add("p1", "c")
-    assert queue.is_full
-    small = make_queue(pictures=1, batch_size=100)
-    small.add("p0", "a")
-    assert small.is_full
-    everything = make_queue(pictures=1, all_versions=True)
-    everything.add("p0", "a")
-    assert not everything.is_full
+@pytest.mark.parametrize(
+    ("pictures", "batch_size"), [(9, 5), (3, 5), (1, 100)], ids=["batch", "few-pictures", "one-picture"]
+)
+def test_a_queue_is_mixed_when_a_full_call_has_versions_to_draw_from(pictures, batch_size):
+    queue = make_queue(pictures=pictures, batch_size=batch_size)
+    full = min(pictures, batch_size)
+    pairs = [(f"p{picture}", f"{version}-{picture}") for version in range(MIXED_VERSIONS) for picture in range(full)]
+    for picture, digest in pairs:
+        assert not queue.is_mixed
+        queue.add(picture, digest)
+    assert queue.is_mixed
+    queue.take()
+    assert not queue.is_mixed
+
+
+def test_versions_that_are_known_do_not_mix():
+    queue = make_queue(["0", "1", "2"], pictures=1)
+    for version in range(MIXED_VERSIONS):
+        queue.add("p", str(version))
+    assert not queue.is_mixed
+
+
+@given(asked)
+def test_where_all_versions_go_together_nothing_is_waited_for_to_mix(pairs):
+    queue = make_queue(pictures=1, all_versions=True)
+    for picture, digest in pairs:
+        queue.add(picture, digest)
+    assert not queue.is_mixed
 
 
 def test_the_draw_is_seeded_and_mixes_the_versions():

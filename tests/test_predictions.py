@@ -28,6 +28,11 @@ def answer_for_a(data):
     ("row", "label"),
     [
         ("a.png,7", 7),
+        ("a.png,7,0.97", 7),
+        ("a.png,7,8,cat,,", 7),
+        ("a.png,7,", 7),
+        ("a.png, 7 ,x", 7),
+        ('"a.png","7","tench, fish"', 7),
         ("a,7", 7),
         (" a.png , 7 ", 7),
         ('"a.png","7"', 7),
@@ -43,7 +48,8 @@ def answer_for_a(data):
         ("# made by x\na.png,7", 7),
     ],
     ids=[
-        "plain", "no-suffix", "spaces", "quoted", "zeros", "plus", "background", "last", "crlf", "mark", "empty-lines",
+        "plain", "confidence", "many-columns", "empty-column", "spaces-and-more", "quoted-columns", "no-suffix",
+        "spaces", "quoted", "zeros", "plus", "background", "last", "crlf", "mark", "empty-lines",
         "header", "unknown-rows", "comment",
     ],
 )  # fmt: skip
@@ -75,8 +81,11 @@ def test_a_row_that_counts(row, label):
         ("a.png,-1", Fault.OUTSIDE_LABELS),
         ("a.png,1001", Fault.OUTSIDE_LABELS),
         ("a.png,999999999", Fault.OUTSIDE_LABELS),
-        ("a.png,7,8", Fault.MALFORMED_ROW),
-        ("a.png,,", Fault.MALFORMED_ROW),
+        ("a.png,,", Fault.NOT_AN_INTEGER),
+        ("a.png,,7", Fault.NOT_AN_INTEGER),
+        ("a.png,cat,7", Fault.NOT_AN_INTEGER),
+        ("a.png,1001,7", Fault.OUTSIDE_LABELS),
+        ("a.png,7,0.9\na.png,7,0.8", Fault.DUPLICATE),
         ("a.png,7\na.png,7", Fault.DUPLICATE),
         ("a.png,7\na,8", Fault.DUPLICATE),
         ("a.png,7\na.png,8\na.png,9", Fault.DUPLICATE),
@@ -124,10 +133,11 @@ def test_whatever_comes_gives_one_answer_for_each_image(data):
     st.randoms(),
     st.sampled_from(["\n", "\r\n"]),
     st.booleans(),
+    st.sampled_from(["", ",0.97", ",1,2,3"]),
 )
-def test_good_answers_come_back_whatever_their_order_and_form(answers, random, newline, suffix):
+def test_good_answers_come_back_whatever_their_order_and_form(answers, random, newline, suffix, more):
     images = {f"{name}.png": f"digest of {name}" for name in answers}
-    rows = [f"{name}{'.png' if suffix else ''},{label}{newline}" for name, label in answers.items()]
+    rows = [f"{name}{'.png' if suffix else ''},{label}{more}{newline}" for name, label in answers.items()]
     random.shuffle(rows)
     data = "".join(rows).encode()
     assert len(data) <= max_csv_bytes(len(images))

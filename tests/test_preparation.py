@@ -1,29 +1,18 @@
-"""Before the first call everything is read, checked and copied: what is played is what was checked, a picture that
-changes during a round ends it, and nobody's code runs without isolation unless the organiser said so."""
+"""Before the first call everything is read, checked and copied: what is played is what was checked, and nobody's code
+runs without isolation unless the organiser said so."""
 
-import os
 import shutil
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 
-import numpy as np
 import pytest
 from helpers import FakeSandbox, open_field, random_pixels, write_dataset, write_players, write_submission
 from PIL import Image
 
 from harness import preparation
-from harness.config import DatasetConfig
-from harness.dataset import load_dataset
-from harness.digest import digest_bytes, digest_file
 from harness.errors import UserError
-from harness.images import write_png
 from harness.plan import attack_call
-from harness.preparation import changed_images, take_in_images
 from harness.records import Role
-from harness.round import write_round
-from harness.store import Store
 
 
 @pytest.fixture
@@ -122,132 +111,30 @@ def test_a_growing_dataset_keeps_the_batches_that_were_full(folder):
             assert attack.units[0][2] != old[2]
 
 
-# --- pictures
-
-
-@pytest.fixture
-def store(tmp_path):
-    with closing(Store(tmp_path / "store")) as store:
-        yield store
-
-
-def take_in(folder, store):
-    with ThreadPoolExecutor(2) as pixels:
-        return take_in_images(load_dataset(DatasetConfig(path=folder)), store, pixels)
-
-
-def test_pictures_become_canonical_objects(folder, store):
-    images, size = take_in(folder / "dataset", store)
-    assert size == (8, 6)
-    for number, image in enumerate(images):
-        path = folder / "dataset" / "images" / f"img{number}.png"
-        assert (image.id, image.true_label, image.target_class) == (f"img{number}", 1 + number, 501 + number)
-        assert image.source == digest_file(path)
-        assert image.clean == digest_bytes(write_png(np.asarray(Image.open(path))))
-    assert store.object_digests() == {image.clean for image in images}
-
-
-def test_equal_pixels_are_one_object_however_they_are_packed(folder, store):
-    pixels = random_pixels(7)
-    for number in range(5):
-        path = folder / "dataset" / "images" / f"img{number}.png"
-        Image.fromarray(pixels).save(path, compress_level=number)
-    images, _ = take_in(folder / "dataset", store)
-    assert len({image.source for image in images}) > 1
-    assert len({image.clean for image in images}) == 1
-
-
-def test_known_pictures_are_not_decoded_again_but_lost_ones_are(folder, store, monkeypatch):
-    images, _ = take_in(folder / "dataset", store)
-    store.remove_objects([images[2].clean])
-    decoded = []
-    read = preparation.read_png
-    monkeypatch.setattr(
-        preparation, "read_png", lambda data, size: decoded.append(digest_bytes(data)) or read(data, size)
-    )
-    assert take_in(folder / "dataset", store)[0] == images
-    assert decoded == [images[2].source]
-    assert images[2].clean in store.object_digests()
-
-
-def test_pictures_that_are_none_are_named_at_once(folder):
-    images = folder / "dataset" / "images"
-    Image.fromarray(random_pixels(1, (9, 6))).save(images / "img1.png")
-    Image.fromarray(random_pixels(1)).convert("RGBA").save(images / "img2.png")
-    (images / "img3.png").write_bytes(b"no image")
-    (images / "img4.png").write_bytes((images / "img0.png").read_bytes()[:-20])
-    end = "; every image of a dataset is an RGB PNG of one size, so convert it"
-    assert faults(folder) == [
-        f"dataset/images/img1.png: is 9x6, not 8x6{end}",
-        f"dataset/images/img2.png: is 8-bit RGBA, not 8-bit RGB{end}",
-        f"dataset/images/img3.png: is not a PNG file{end}",
-        f"dataset/images/img4.png: is truncated{end}",
-    ]
-
-
-def test_very_many_bad_pictures_are_counted(tmp_path):
-    write_dataset(tmp_path / "dataset", 30)
-    write_players(tmp_path / "players")
-    for path in (tmp_path / "dataset" / "images").iterdir():
-        path.write_bytes(b"")
-    lines = faults(tmp_path)
-    assert len(lines) == preparation.MAX_FAULTS + 1
-    assert lines[-1] == "... and 10 more images"
-
-
-def test_the_size_may_be_stated(folder):
-    (folder / "dataset" / "dataset.yaml").write_text("name: tiny\nimage_size: [6, 8]\n")
-    assert len(faults(folder)) == 5
-
-
-# --- a round that goes on
-
-
-def begin(folder):
-    with open_field(folder) as field:
-        write_round(field.prepared.round, folder / "out")
-
-
-def change(folder):
-    Image.fromarray(random_pixels(99)).save(folder / "dataset" / "images" / "img3.png")
-
-
-def test_a_picture_that_changed_since_the_round_began_ends_it(folder):
-    begin(folder)
-    change(folder)
-    assert faults(folder) == [
-        "dataset/images/img3.png: this image of the dataset changed since the run began; "
-        "restore it, or begin a new run with another output"
-    ]
-    with open_field(folder, output="another"):
-        pass
-
-
-def test_another_dataset_or_other_submissions_may_be_played_into_the_same_folder(folder):
-    begin(folder)
-    change(folder)
-    (folder / "dataset" / "dataset.yaml").write_text("name: another\n")
-    write_submission(folder / "players" / "a9", program="#!fake noop")
-    with open_field(folder):
-        pass
-
-
-def test_a_picture_that_is_touched_while_the_round_is_played_is_noticed(folder):
-    with open_field(folder) as field:
-        dataset, images = field.prepared.dataset, field.prepared.round.images
-    path = folder / "dataset" / "images" / "img3.png"
-    assert changed_images(dataset, images, 0.0) == []
-    assert changed_images(dataset, images, time.time() + 60) == []
-    os.utime(path)
-    assert changed_images(dataset, images, 0.0) == []
-    change(folder)
-    os.utime(path, (1, 1))
-    assert changed_images(dataset, images, time.time() - 60) == [path]
-    path.unlink()
-    assert changed_images(dataset, images, time.time() + 60) == [path]
-
-
 # --- submissions
+
+
+@pytest.mark.parametrize(
+    ("roles", "absent"),
+    [
+        ({"attacks": ()}, "attack"),
+        ({"defenses": ()}, "defense"),
+        ({"attacks": (), "targeted": ("noop",), "defenses": ()}, "defense"),
+    ],
+    ids=["no-attack", "no-defense", "targeted-alone"],
+)
+def test_a_round_of_one_side_alone_is_refused(tmp_path, roles, absent):
+    """Its board would be empty, which nobody takes for a mistake of their own."""
+    write_dataset(tmp_path / "dataset", 2)
+    write_players(tmp_path / "players", **roles)
+    assert faults(tmp_path) == [f"field: there is no {absent} among the submissions; add one under 'submissions'"]
+
+
+def test_targeted_attacks_are_attacks(tmp_path):
+    write_dataset(tmp_path / "dataset", 2)
+    write_players(tmp_path / "players", (), ("noop",))
+    with open_field(tmp_path) as field:
+        assert [attack.name for attack in field.prepared.round.attacks] == ["t0"]
 
 
 def test_what_is_played_is_the_stores_own_copy(folder):
@@ -337,6 +224,9 @@ def test_a_submission_may_do_without_a_gpu(folder):
         prepared = preparation.prepare(tournament, field.store, Asking(), pixels, True, print)
         assert {name for name, gpu in asked.items() if not gpu} == {"x"}
         assert {player.container for player in prepared.defenses} == {"image for True", "image for False"}
+        players = (*prepared.attacks, *prepared.defenses)
+        assert {player.name for player in players if not player.gpu} == {"x"}
+        assert all(player.gpu is player.unit.gpu for player in players)
 
 
 def test_roles_come_from_the_metadata_and_not_from_the_folder(folder):

@@ -11,13 +11,13 @@ import pytest
 from builders import (
     first_pixel,
     first_pixel_dataset,
+    harness_process,
     living,
     play_file,
     read_board,
     read_index,
     read_ledger,
     rule_defense,
-    start_harness,
     store_identity,
     write_attack,
     write_submission,
@@ -98,15 +98,13 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_board(tmp_path,
     path, store = write_tiny(tmp_path, pause=0.1), tmp_path / "out/store"
     recorded = 0
     for _ in range(3):
-        harness = start_harness("run", path)
-        wait_for_calls(store, recorded + draw.randrange(1, 4))
-        time.sleep(draw.uniform(0, 0.2))
-        harness.kill()
-        harness.communicate()
+        with harness_process("run", path) as harness:
+            wait_for_calls(store, recorded + draw.randrange(1, 4))
+            time.sleep(draw.uniform(0, 0.2))
         assert harness.returncode == -signal.SIGKILL  # else it ended too soon to be killed
         recorded = len(ledger_or_nothing(store))
-    last = start_harness("run", path)
-    _, errors = last.communicate(timeout=120)
+    with harness_process("run", path) as last:
+        _, errors = last.communicate(timeout=120)
     assert (last.returncode, errors) == (0, "")
     assert board_bytes(path) == board_bytes(uninterrupted)
     assert predictions(store) == predictions(uninterrupted.parent / "out/store")
@@ -130,10 +128,8 @@ def test_what_a_killed_run_left_alive_is_ended_by_the_next(tmp_path, run_main):
     write_submission(tmp_path / "submissions/once", f"#!/bin/sh\ntest -e {flag} || sleep 600\n")
     rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
     path = write_tournament(tmp_path / "tiny.yaml")
-    harness = start_harness("run", path)
-    wait_until(lambda: [one for one in submissions_of(tmp_path / "out") if "sleep" in one.name()])
-    harness.kill()
-    harness.communicate()
+    with harness_process("run", path):
+        wait_until(lambda: [one for one in submissions_of(tmp_path / "out") if "sleep" in one.name()])
     assert submissions_of(tmp_path / "out")
     flag.touch()
     assert run_main("run", path) == 0
@@ -161,22 +157,22 @@ def endless(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_stopped_run_says_so_and_leaves_nothing(endless, number):
-    harness = start_harness("run", write_tournament(endless / "tiny.yaml", slots=2))
-    wait_until(lambda: len(submissions_of(endless / "out")) >= 2)
-    harness.send_signal(number)
-    _, errors = harness.communicate(timeout=60)
+    with harness_process("run", write_tournament(endless / "tiny.yaml", slots=2)) as harness:
+        wait_until(lambda: len(submissions_of(endless / "out")) >= 2)
+        harness.send_signal(number)
+        _, errors = harness.communicate(timeout=60)
     assert (harness.returncode, errors) == (130, STOPPED)
     assert_gone(store_identity(endless / "out"))
     assert list((endless / "out/store/work").iterdir()) == []
 
 
 def test_an_impatient_second_signal_does_not_cut_the_clean_up_short(endless):
-    harness = start_harness("run", write_tournament(endless / "tiny.yaml", slots=2))
-    wait_until(lambda: len(submissions_of(endless / "out")) >= 2)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
-        harness.send_signal(number)
-        time.sleep(0.02)
-    _, errors = harness.communicate(timeout=60)
+    with harness_process("run", write_tournament(endless / "tiny.yaml", slots=2)) as harness:
+        wait_until(lambda: len(submissions_of(endless / "out")) >= 2)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            harness.send_signal(number)
+            time.sleep(0.02)
+        _, errors = harness.communicate(timeout=60)
     assert (harness.returncode, errors) == (130, STOPPED)
     assert_gone(store_identity(endless / "out"))
     assert list((endless / "out/store/work").iterdir()) == []
@@ -185,16 +181,15 @@ def test_an_impatient_second_signal_does_not_cut_the_clean_up_short(endless):
 @pytest.mark.docker
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_a_stopped_run_leaves_no_container(endless, docker_engine, number):
-    harness = start_harness("run", write_tournament(endless / "tiny.yaml", slots=2, sandbox="docker"))
-
     def running():
         identity = store_identity(endless / "out")
         found = containers(docker_engine, identity) if identity else []
         return len([one for one in found if one.status == "running"]) >= 2
 
-    wait_until(running)
-    harness.send_signal(number)
-    _, errors = harness.communicate(timeout=60)
+    with harness_process("run", write_tournament(endless / "tiny.yaml", slots=2, sandbox="docker")) as harness:
+        wait_until(running)
+        harness.send_signal(number)
+        _, errors = harness.communicate(timeout=60)
     assert (harness.returncode, errors) == (130, STOPPED)
     assert not containers(docker_engine, store_identity(endless / "out"))
     assert list((endless / "out/store/work").iterdir()) == []
@@ -202,14 +197,12 @@ def test_a_stopped_run_leaves_no_container(endless, docker_engine, number):
 
 def test_one_harness_at_a_time_writes_a_store(endless, run_main, capsys):
     path = write_tournament(endless / "tiny.yaml")
-    harness = start_harness("run", path)
-    wait_until(lambda: submissions_of(endless / "out"))
-    try:
+    with harness_process("run", path) as harness:
+        wait_until(lambda: submissions_of(endless / "out"))
         assert run_main("run", path) == 1
         (line,) = capsys.readouterr().err.splitlines()
         assert "another harness is at work" in line
         assert submissions_of(endless / "out")
-    finally:
         harness.terminate()
         harness.communicate(timeout=60)
 

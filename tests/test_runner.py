@@ -3,6 +3,7 @@ a failure of our own side is tried again, never scored, and never ends in a hang
 
 import errno
 import itertools
+import threading
 from collections import Counter
 
 import pytest
@@ -11,11 +12,11 @@ from helpers import FakeSandbox, ShuffledExecutor, label_of, open_field, write_d
 from harness import runner as runner_module
 from harness.assembly import assemble, read_audits
 from harness.calls import TARGETS_FILE
-from harness.errors import EngineUnavailableError, InfrastructureError, UserError
+from harness.errors import EngineUnavailableError, InfrastructureError, StoreDamagedError, UserError
 from harness.executors.local import LocalExecutor, share_out
 from harness.leaderboard import build_leaderboard
 from harness.records import Fault, Role
-from harness.runner import MAX_ATTEMPTS
+from harness.runner import MAX_ATTEMPTS, known_attack_calls
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +106,124 @@ def test_attacks_go_first_and_defenses_do_not_wait_for_all_of_them(folder):
         assert roles == [Role.ATTACK] * 3 + [Role.TARGETED_ATTACK] + [Role.DEFENSE] * 2
 
 
+@pytest.mark.parametrize(
+    ("versions", "order"),
+    [(1, "a0 a1 a2 d0 d1 t0 d0 d1 d0 d1 d0 d1"), ("all", "a0 a1 a2 t0 d0 d1")],
+    ids=["mixed", "all-versions"],
+)
+def test_a_defense_waits_until_its_call_mixes_attacks_or_none_are_left(folder, versions, order):
+    """One slot: after a1 and a2 there are three versions of each picture, the clean one among them."""
+    with open_field(folder) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        field.play(executor, all_versions=versions == "all")
+        assert " ".join(call.label.split()[0] for call in executor.submitted) == order
+
+
+def test_where_no_attack_is_left_the_longest_queue_goes_first(folder):
+    with open_field(folder) as field:
+        field.play()
+    write_submission(folder / "players" / "d2", "defense", "#!fake sum thrice")
+    write_submission(folder / "players" / "a9", "attack", "#!fake shift 1")
+    with open_field(folder, FakeSandbox(Trouble(InfrastructureError("gone"), 99, Role.ATTACK))) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        field.play(executor)
+        assert {call.label.split()[0] for call in calls_of(executor, "defense")} == {"d2"}
+
+
+# --- nobody waits for a call that has nothing to do with them
+
+
+def test_a_due_retry_is_not_kept_waiting_by_a_long_call(tmp_path):
+    """The attack ends only after the defense that failed beside it was called again."""
+    write_dataset(tmp_path / "dataset", 3)
+    write_players(tmp_path / "players", ("shift 3",), (), ("sum",))
+    failed, again = threading.Event(), threading.Event()
+
+    def trouble(job):
+        if job.role is Role.ATTACK:
+            assert again.wait(60), "the defense was kept waiting"
+        elif failed.is_set():
+            again.set()
+        else:
+            failed.set()
+            raise InfrastructureError("the engine coughed")
+
+    with open_field(tmp_path, FakeSandbox(trouble)) as field:
+        field.play(LocalExecutor(share_out(2, [0], []), field.arena.play))
+        assert field.predictions() == field.answers()
+
+
+def test_the_display_is_told_how_far_it_is_while_a_call_takes_long(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner_module, "LOOK_SECONDS", 0.01)
+    write_dataset(tmp_path / "dataset", 3)
+    write_players(tmp_path / "players", ("noop",), (), ("sum",))
+    enough = threading.Event()
+    with open_field(tmp_path, FakeSandbox(lambda job: enough.wait(60))) as field:
+        progress = field.listener.progress
+
+        def count(*told):
+            progress(*told)
+            if len(field.listener.progresses) > 20:
+                enough.set()
+
+        monkeypatch.setattr(field.listener, "progress", count)
+        field.play(LocalExecutor(share_out(1, [0], []), field.arena.play))
+        assert len(field.listener.progresses) > 20
+        assert len(field.listener.ends) == 2
+
+
+class Clock:
+    """Stands for the module `time`, and for an executor whose waiting takes just as long as it was asked to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_the_display_is_told_while_there_is_nothing_but_a_retry_to_wait_for(folder, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(runner_module, "time", clock)
+    monkeypatch.setattr(runner_module, "BACK_OFF_SECONDS", 30.0)
+
+    class Waiting(ShuffledExecutor):
+        def wait(self, seconds):
+            if not self.running:
+                clock.sleep(seconds)
+            return super().wait(seconds)
+
+    with open_field(folder, FakeSandbox(Trouble(InfrastructureError("gone"), 99, Role.DEFENSE))) as field:
+        told = []
+        monkeypatch.setattr(field.listener, "progress", lambda *_: told.append(clock.now))
+        field.play(Waiting(field.arena.play))
+        assert clock.now >= 30.0
+        gaps = [after - before for before, after in itertools.pairwise(told)]
+        assert max(gaps) <= runner_module.LOOK_SECONDS + 1e-6
+
+
+def test_a_due_retry_that_has_no_slot_does_not_keep_the_runner_busy(folder, monkeypatch):
+    """Waiting for no time at all, again and again, would take a core from the calls themselves."""
+    clock = Clock()
+    monkeypatch.setattr(runner_module, "time", clock)
+    monkeypatch.setattr(runner_module, "BACK_OFF_SECONDS", 3.0)
+    waits = []
+
+    class Slow(ShuffledExecutor):
+        def wait(self, seconds):
+            clock.sleep(seconds)
+            waits.append((self.free_slots, seconds))
+            return super().wait(seconds) if len(waits) % 8 == 0 else None
+
+    with open_field(folder, FakeSandbox(Trouble(InfrastructureError("gone"), 1))) as field:
+        field.play(Slow(field.arena.play))
+        assert field.predictions() == field.answers()
+        assert {seconds for free, seconds in waits if not free} == {runner_module.LOOK_SECONDS}
+
+
 # --- what is known is not asked again
 
 
@@ -155,10 +274,10 @@ def test_a_new_attack_costs_its_calls_and_the_labels_of_its_images(folder):
 @pytest.mark.parametrize("program", ["noop", "nothing", "shift 0"])
 def test_an_attack_that_changes_nothing_costs_no_call_of_a_defense(tmp_path, program):
     write_dataset(tmp_path / "dataset", 5)
-    write_players(tmp_path / "players", (), (), ("sum",))
+    write_players(tmp_path / "players", ("shift 3",), (), ("sum",))
     with open_field(tmp_path) as field:
         field.play()
-    write_submission(tmp_path / "players" / "a0", "attack", f"#!fake {program}")
+    write_submission(tmp_path / "players" / "a9", "attack", f"#!fake {program}")
     with open_field(tmp_path) as field:
         executor = ShuffledExecutor(field.arena.play)
         field.play(executor)
@@ -187,10 +306,23 @@ def test_an_attack_whose_images_are_gone_is_called_again(folder):
         lost = field.store.index.audits(shifted.units[0][0])[2].digest
         field.store.remove_objects([lost])
     with open_field(folder) as field:
+        round_ = field.prepared.round
+        known = known_attack_calls(round_, field.store)  # what `harness plan` says
+        assert set(known) == set(round_.unit_keys()) - {shifted.units[0][0]}
+        assert all(known[key] == field.store.index.audits(key) for key in known)
         executor = ShuffledExecutor(field.arena.play)
         field.play(executor)
         assert [call.unit.key for call in executor.submitted] == [shifted.units[0][0]]
         assert lost in field.store.object_digests()
+        assert set(known_attack_calls(round_, field.store)) == set(round_.unit_keys())
+
+
+def test_before_the_first_run_no_call_is_known_and_those_of_others_never_are(folder):
+    with open_field(folder) as field:
+        assert known_attack_calls(field.prepared.round, field.store) == {}
+        field.play()
+    with open_field(folder, epsilon=9) as field:
+        assert known_attack_calls(field.prepared.round, field.store) == {}
 
 
 # --- what came out
@@ -265,7 +397,8 @@ def test_a_failure_of_ours_is_tried_again_and_leaves_no_trace_in_the_results(fol
         assert board_of(field)["complete"]
         assert runner.given_up == []
         assert [again for _, _, again in field.listener.failures] == [True] * (MAX_ATTEMPTS - 1)
-        assert [text for _, text, _ in field.store.index.attempts()] == [str(error)] * (MAX_ATTEMPTS - 1)
+        attempts = field.store.index.attempts(field.prepared.round.players())
+        assert [text for _, text, _ in attempts] == [str(error)] * (MAX_ATTEMPTS - 1)
         assert field.sandbox.checks == MAX_ATTEMPTS - 1
 
 
@@ -314,11 +447,14 @@ def test_without_an_engine_the_run_ends_and_goes_on_later(folder):
         with pytest.raises(EngineUnavailableError, match="no engine"):
             field.play(executor)
         assert executor.closed
-        assert len(field.store.index.attempts()) == 1
+        defenses = [entry.player for entry in field.prepared.round.defenses]
+        assert len(field.store.index.attempts(defenses)) == 1
     with open_field(folder) as field:
         executor = ShuffledExecutor(field.arena.play)
         field.play(executor)
-        assert calls_of(executor, "attack") == []
+        assert [call.unit.role for call in calls_of(executor, "attack")] == [
+            Role.TARGETED_ATTACK
+        ]  # it was not made yet
         assert field.predictions() == field.answers()
 
 
@@ -329,24 +465,52 @@ def test_any_other_error_is_nobodys_and_ends_the_run(folder, error):
         with pytest.raises(type(error)):
             field.play(executor)
         assert executor.closed
-        assert field.store.index.attempts() == []
+        assert field.store.index.attempts(field.prepared.round.players()) == []
 
 
 class Bare(FakeSandbox):
-    """Gets copies, which are looked at, where an isolated one gets links."""
+    """Gets copies where an isolated one gets links."""
 
     isolates = False
 
 
-def test_a_rotten_clean_image_is_our_failure_and_not_the_attacks(folder):
-    with open_field(folder, Bare(), trust_submissions=True) as field:
+def damage(field, digest):
+    path = field.store.object_path(digest)
+    path.chmod(0o644)
+    path.write_bytes(b"rotten")
+
+
+@pytest.mark.parametrize("sandbox", [FakeSandbox, Bare], ids=["linked", "copied"])
+def test_a_rotten_clean_image_ends_the_run_and_the_next_one_mends_it(folder, sandbox):
+    """Nobody is blamed for what was made of it, and nothing is tried again: it is as rotten the second time."""
+    with open_field(folder, sandbox(), trust_submissions=True) as field:
         digest = field.prepared.round.images[0].clean
-        path = field.store.object_path(digest)
-        path.chmod(0o644)
-        path.write_bytes(b"rotten")
-        runner = field.play()
-        assert runner.given_up
-        assert all(f"object {digest} is" in line for line in runner.given_up)
-    with open_field(folder, Bare(), trust_submissions=True) as field:
+        damage(field, digest)
+        executor = ShuffledExecutor(field.arena.play)
+        line = rf"store: object {digest} is damaged; run the same command again to make it anew"
+        with pytest.raises(StoreDamagedError, match=line):
+            field.play(executor)
+        assert executor.closed
+        assert len(executor.submitted) == 1
+        assert field.listener.failures == []
+        assert field.store.index.attempts(field.prepared.round.players()) == []
+    with open_field(folder, sandbox(), trust_submissions=True) as field:
         field.play()
+        assert field.predictions() == field.answers()
+
+
+def test_a_rotten_adversarial_image_ends_the_run_and_is_made_again(folder):
+    with open_field(folder) as field:
+        field.play()
+        shifted = field.prepared.round.attacks[1].units[0][0]
+        digest = field.store.index.audits(shifted)[2].digest
+    write_submission(folder / "players" / "d9", "defense", "#!fake sum thrice")
+    with open_field(folder) as field:
+        damage(field, digest)
+        with pytest.raises(StoreDamagedError, match=f"object {digest} is damaged; run the same command again"):
+            field.play()
+    with open_field(folder) as field:
+        executor = ShuffledExecutor(field.arena.play)
+        field.play(executor)
+        assert [call.unit.key for call in calls_of(executor, "attack")] == [shifted]
         assert field.predictions() == field.answers()

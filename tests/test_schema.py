@@ -96,6 +96,24 @@ def test_every_fault_is_named_at_once():
     ]
 
 
+def test_a_fault_is_of_the_command_line_where_its_key_or_what_holds_it_is():
+    data = {"count": "x", "size": "big", "inner": {"depth": "x", "kind": "wid"}}
+    with pytest.raises(UserError) as caught:
+        validate(Outer, data, "file", ["count", "inner.kind"])
+    assert sorted(line.split(": ")[:2] for line in caught.value.faults) == [
+        ["command line", "count"],
+        ["command line", "inner.kind"],
+        ["file", "inner.depth"],
+        ["file", "size"],
+    ]
+    with pytest.raises(UserError) as caught:
+        validate(Outer, data, "file", ["inner"])
+    assert {line.split(": ")[1] for line in caught.value.faults if line.startswith("command line: ")} == {
+        "inner.depth",
+        "inner.kind",
+    }
+
+
 @pytest.mark.parametrize(
     ("data", "kind"),
     [(None, "nothing"), ([1], "a list"), ("x", "a str"), (3, "a int")],

@@ -123,6 +123,45 @@ def test_a_link_is_the_object_itself(store, tmp_path):
     assert (tmp_path / "link.png").samefile(store.object_path(digest))
 
 
+def damage(store, digest, data=b"evil"):
+    path = store.object_path(digest)
+    path.chmod(0o644)
+    path.write_bytes(data)
+
+
+def test_a_damaged_object_is_not_linked_but_removed(store, tmp_path):
+    """What reads it would be blamed for what it made of it."""
+    digest = store.add_object(b"good")
+    damage(store, digest)
+    with closing(Store(store.path)) as later, pytest.raises(StoreDamagedError, match=f"object {digest} is damaged"):
+        later.link_object(digest, tmp_path / "link")
+    assert not (tmp_path / "link").exists()
+    assert store.object_digests() == set()
+
+
+def test_an_object_is_looked_at_once_in_the_life_of_a_process(store, tmp_path, monkeypatch):
+    digests = [store.add_object(data) for data in (b"one", b"two")]
+    looked = []
+    read = store.read_object
+    monkeypatch.setattr(store, "read_object", lambda digest: looked.append(digest) or read(digest))
+    for number, digest in enumerate([*digests, *digests, digests[0]]):
+        store.link_object(digest, tmp_path / str(number))
+    assert looked == digests
+    store.remove_objects(digests[:1])
+    with pytest.raises(StoreDamagedError, match="is missing"):
+        store.link_object(digests[0], tmp_path / "gone")
+
+
+def test_what_was_being_written_at_a_kill_is_removed_and_counted(store):
+    digest = store.add_object(b"x")
+    unfinished = store.object_path(digest).parent / ".0123456789abcdef"
+    unfinished.write_bytes(b"hal")
+    assert store.remove_unfinished() == 3
+    assert store.remove_unfinished() == 0
+    assert not unfinished.exists()
+    assert store.object_digests() == {digest}
+
+
 def test_what_is_removed_is_gone_and_counted(store):
     digests = [store.add_object(bytes(size)) for size in (10, 20, 30)]
     assert store.remove_objects(digests[:2]) == 30
@@ -134,6 +173,43 @@ def test_half_an_object_is_none(store):
     digest = store.add_object(b"x")
     (store.object_path(digest).parent / ".0123456789abcdef").write_bytes(b"hal")
     assert store.object_digests() == {digest}
+
+
+# --- rounds
+
+
+def test_rounds_and_store_may_be_moved_together(tmp_path):
+    (tmp_path / "here").mkdir()
+    with closing(Store(tmp_path / "here" / "shared")) as store:
+        for output in ("b", "a", "b", "deep/c"):
+            store.add_round(tmp_path / "here" / output)
+        assert store.rounds() == [tmp_path / "here" / name for name in ("a", "b", "deep/c")]
+        assert store.index.rounds() == ["../a", "../b", "../deep/c"]
+    (tmp_path / "here").rename(tmp_path / "there")
+    with closing(Store(tmp_path / "there" / "shared")) as store:
+        assert store.rounds() == [tmp_path / "there" / name for name in ("a", "b", "deep/c")]
+
+
+def test_a_round_is_forgotten_by_its_folder_also_when_that_is_gone(store, tmp_path):
+    for name in ("a", "b"):
+        store.add_round(tmp_path / name)
+    store.forget_round(tmp_path / "a")
+    store.forget_round(tmp_path / "unknown")
+    assert store.rounds() == [tmp_path / "b"]
+
+
+def test_a_round_behind_a_link_is_the_folder_itself(store, tmp_path):
+    (tmp_path / "disk" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "deep")
+    store.add_round(tmp_path / "link" / "out")
+    assert store.rounds() == [tmp_path / "disk" / "deep" / "out"]
+    store.forget_round(tmp_path / "link" / "out")
+    assert store.rounds() == []
+
+
+def test_the_round_of_a_store_inside_its_output(store):
+    store.add_round(store.path.parent)
+    assert store.rounds() == [store.path.parent]
 
 
 # --- one at a time

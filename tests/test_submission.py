@@ -191,6 +191,14 @@ def test_an_entry_point_may_lie_deeper(tmp_path):
     assert load_submission(folder).metadata.entry_point == "bin/go"
 
 
+@pytest.mark.parametrize("entry", ["__pycache__/run", ".git/hooks/run", "bin/__pycache__/run"])
+def test_an_entry_point_where_nothing_is_copied_from_is_missing(tmp_path, entry):
+    """It is no part of the digest nor of the copy that is played: every call would fail with a puzzle."""
+    folder = write(tmp_path, entry_point=entry, files={entry: COPY})
+    (folder / entry).chmod(0o755)
+    assert faults(folder) == [f"entry point {entry} is missing; add it or mend entry_point in metadata.json"]
+
+
 def test_links_and_pipes_are_no_code(tmp_path):
     folder = write(tmp_path, files={"data/weights": "1"})
     (folder / "passwd").symlink_to("/etc/passwd")

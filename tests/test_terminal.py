@@ -7,13 +7,14 @@ import pytest
 from helpers import make_audits, make_player, make_round, score_table
 from rich.console import Console
 
+from harness.index import CallRecord
 from harness.leaderboard import build_leaderboard
 from harness.plan import attack_call
-from harness.records import Fault, ImageAudit, Outcome, Verdict
+from harness.records import Fault, ImageAudit, Outcome, Role, Verdict
 from harness.round import RoundImage
 from harness.runner import Progress
 from harness.scoring import UNKNOWN
-from harness.terminal import Terminal, last_lines, plain_table
+from harness.terminal import FAILED_SHOWN, Terminal, last_lines, plain_table
 
 CALL = attack_call(make_player("attack", "fgsm"), 16, 0, (RoundImage("img", "s", "c", 1, 2),))
 
@@ -143,6 +144,51 @@ def test_numbers_are_never_cut():
     table.add_row("a very long text that does not fit beside its number", "1234567")
     screen.terminal.console.print(table)
     assert "1234567" in screen.text
+
+
+@pytest.mark.parametrize("title", ["[/red] final", "[bold]", "50 [%]", ":smile:", "back\\slash"])
+def test_a_title_is_no_markup(title):
+    """A tournament may be called anything; `[/red]` ended `harness plan` with a bug report."""
+    screen = Screen()
+    screen.terminal.console.print(plain_table(title, [("a column as wide as it", "name")]))
+    assert title in screen.text
+
+
+# --- failures at the end
+
+
+def failed_call(number=1, log="", **fields):
+    values = {
+        "key": "k", "role": Role.ATTACK, "player": "p", "label": f"call {number}", "verdict": Verdict.EXIT,
+        "exit_code": 2, "seconds": 1.0, "peak_memory": 0, "images": 3, "faults": {}, "unknown_names": 0, "log": log,
+        "finished": "now",
+    }  # fmt: skip
+    return CallRecord(**values | fields)
+
+
+def test_failures_say_what_is_known_of_them():
+    screen = Screen()
+    screen.terminal.failures([
+        failed_call(1, "one\ntwo\nthree\nValueError: [red]no[/red]\n", faults={"missing": 3}),
+        failed_call(2, verdict=Verdict.TIMEOUT, exit_code=None, unknown_names=4),
+    ])  # fmt: skip
+    assert screen.text.splitlines() == [
+        "call 1: exit, exit code 2, 3 missing",
+        "    two",
+        "    three",
+        "    ValueError: [red]no[/red]",
+        "call 2: timeout, 4 unknown names",
+    ]
+
+
+@pytest.mark.parametrize(("count", "first"), [(0, None), (FAILED_SHOWN, "call 0: "), (FAILED_SHOWN + 5, "25 calls")])
+def test_the_latest_failures_are_shown(count, first):
+    screen = Screen()
+    screen.terminal.failures([failed_call(number) for number in range(count)])
+    lines = screen.text.splitlines()
+    assert lines[0].startswith(first) if first else lines == []
+    shown = [line for line in lines if line.startswith("call ")]
+    assert shown == [f"call {number}: exit, exit code 2" for number in range(count)][-FAILED_SHOWN:]
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,18 @@ def main(arguments: argparse.Namespace) -> int:
     store = open_store(output, read_round(output))
     try:
         with store.writing():
-            _collect(store, _rounds(store, output, arguments.forget), arguments.dry_run)
+            rounds, forgotten = _rounds(store, output, arguments.forget)
+            _collect(store, rounds, forgotten, arguments.dry_run)
     finally:
         store.close()
     return OK
 
 
-def _rounds(store: Store, output: Path, forget: bool) -> list[Round]:
-    """Every round of the store. Raises: UserError when one is not where it was, unless it may be forgotten."""
+def _rounds(store: Store, output: Path, forget: bool) -> tuple[list[Round], list[Path]]:
+    """Every round of the store, and where those were that may be forgotten.
+
+    Raises: UserError when one is not where it was and may not be forgotten.
+    """
     paths = sorted({output, *store.rounds()})
     missing = [path for path in paths if not (path / FILE_NAME).exists()]
     if missing and not forget:
@@ -33,10 +37,10 @@ def _rounds(store: Store, output: Path, forget: bool) -> list[Round]:
         )
     for path in paths:
         print(f"{path}: {'forgotten' if path in missing else 'is kept whole'}")
-    return [read_round(path) for path in paths if path not in missing]
+    return [read_round(path) for path in paths if path not in missing], missing
 
 
-def _collect(store: Store, rounds: list[Round], dry_run: bool) -> None:
+def _collect(store: Store, rounds: list[Round], forgotten: list[Path], dry_run: bool) -> None:
     units = [key for round_ in rounds for key in round_.unit_keys()]
     players = [player for round_ in rounds for player in round_.players()]
     submissions = {digest for round_ in rounds for digest in round_.submissions()}
@@ -48,6 +52,8 @@ def _collect(store: Store, rounds: list[Round], dry_run: bool) -> None:
     print(f"{len(unused)} images and {len(code)} copies of code are unused")
     if dry_run:
         return
+    for path in forgotten:
+        store.forget_round(path)
     store.index.keep_only(units, players)
     store.index.forget_sources(unused)
     freed = store.remove_objects(unused) + store.remove_unfinished()

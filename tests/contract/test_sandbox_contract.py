@@ -307,7 +307,7 @@ def test_more_processes_than_allowed_end_it(stage, mark):
             sys.exit(1)
         time.sleep(60)
     """
-    ending, _ = stage.run(program, files={"mark": mark}, limits=limits(pids=64))
+    ending, _ = stage.run(program, files={"mark": mark}, limits=limits(pids=64, memory=4 << 30))
     assert ending.verdict is Verdict.EXIT
     assert_gone(mark)
 
