@@ -84,12 +84,12 @@ def play(tournament: Tournament, audience: Audience) -> Result:
     """
     began, clock = time.time(), time.monotonic()
     machine.keep_freed_memory()
+    slots = _slots(tournament)
     with opened(tournament, audience) as (store, sandbox, prepared, pixels):
         write_round(prepared.round, tournament.output)
         store.add_round(tournament.output)
         if not sandbox.isolates:
             audience.say("the process sandbox does not isolate: play only submissions that you trust")
-        slots = _slots(tournament)
         arena = Arena(sandbox, store, prepared.round.image_size, prepared.round.labels, pixels)
         runner = Runner(
             prepared.round, prepared.attacks, prepared.defenses, store, sandbox, audience,
