@@ -76,9 +76,13 @@ def _interruptible() -> Iterator[None]:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    for ignored in STOPPING:
-        signal.signal(ignored, signal.SIG_IGN)
+    for later in STOPPING:
+        signal.signal(later, _pass_over)
     raise KeyboardInterrupt
+
+
+def _pass_over(number: int, frame: FrameType | None) -> None:
+    """Not SIG_IGN: Python complains about a signal that came just before it was set."""
 
 
 def _print_error(text: str) -> None:

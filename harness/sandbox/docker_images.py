@@ -92,7 +92,7 @@ class Images:
             found = self._engine.images.get(name)
         except ImageNotFound:
             return self._pull(name, submission)
-        if _canonical(name) not in {*found.attrs["RepoTags"], *found.attrs["RepoDigests"]}:
+        if _canonical(name) not in {*(found.attrs["RepoTags"] or ()), *(found.attrs["RepoDigests"] or ())}:
             raise UserError(
                 f"{submission.name}: its container {name} is the id of an image, not a name; "
                 "give the name that the image is published under"
