@@ -7,13 +7,13 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.archive import copy_tree
 from harness.dataset import LabelSpace
 from harness.images import ImageFaultError, clip_to_budget, max_png_bytes, read_png, write_png
 from harness.predictions import Answers, max_csv_bytes, parse_answers
 from harness.records import Call, ImageAudit, Outcome, Prediction, Role, Slot, Verdict
 from harness.sandbox import RESULT_FILE, Ending, Job, Sandbox
 from harness.store import Store
+from harness.trees import copy_tree
 from harness.validation import OutputFaultError, count_unknown, read_output
 
 TARGETS_FILE = "target_class.csv"

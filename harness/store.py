@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from harness.archive import copy_tree, remove_tree
 from harness.atomic import write_atomic
 from harness.digest import digest_bytes
 from harness.errors import StoreDamagedError, UserError
 from harness.index import Index
+from harness.trees import copy_tree, remove_tree
 
 ABOUT = """This folder is a store of the adversarial-harness: images and answers that were computed once.
 It can be deleted whole; everything in it is then computed again. `harness gc` removes what no run needs.

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from builders import PYTHON_IMAGE, living, write_submission
 
-from harness.archive import remove_tree
 from harness.records import Limits, Role
 from harness.sandbox import Job, Setting, open_sandbox
 from harness.submission import load_submission
+from harness.trees import remove_tree
 
 SANDBOXES = ("process", pytest.param("docker", marks=pytest.mark.docker))
 

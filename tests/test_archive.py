@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import archive
-from harness.archive import copy_tree, unpack
+from harness.archive import unpack
 from harness.errors import UserError
+from harness.trees import copy_tree
 
 FILES = {"metadata.json": b"{}", "run.sh": b"#!/bin/sh\n", "data/table.csv": b"1,2\n" * 100}
 

@@ -9,7 +9,7 @@ from helpers import ROOT
 LAYERS = (
     # 0: hashing, files, exceptions, and what needs nothing of ours
     {"", "atomic", "digest", "errors", "machine", "scoring", "stats"},
-    {"records", "schema", "archive"},
+    {"records", "schema", "archive", "trees"},
     # 1: what a stranger wrote, and the nouns of a round
     {"config", "executors", "images", "submission", "validation"},
     {"dataset", "executors.local"},

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from harness.archive import remove_tree
 from harness.commands.options import output_of
 from harness.errors import OK, UserError
 from harness.round import FILE_NAME, Round, read_round
 from harness.store import Store
 from harness.tournament import open_store
+from harness.trees import remove_tree
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -21,7 +21,6 @@ from typing import IO
 
 import psutil
 
-from harness.archive import remove_tree
 from harness.digest import digest_value
 from harness.errors import InfrastructureError
 from harness.records import Limits, Verdict
@@ -29,6 +28,7 @@ from harness.sandbox import Ending, Job, Setting
 from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log
 from harness.sandbox.watch import staged_bytes, watch
 from harness.submission import Submission
+from harness.trees import remove_tree
 
 STORE_VARIABLE = "HARNESS_STORE"
 CALL_VARIABLE = "HARNESS_CALL"
