@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import threading
 
 import docker
@@ -280,6 +281,20 @@ def test_a_dockerfile_is_built_once_and_found_again(stage, docker_engine, tmp_pa
         assert stage.lines == [line, line]
         (tmp_path / "own/built").write_text("something else")
         assert stage.open().prepare(load_submission(tmp_path / "own"), use_gpu=False) != image
+    finally:
+        remove_images(docker_engine, stage.built.values())
+
+
+def test_a_rivals_image_cannot_be_named(stage, docker_engine, tmp_path):
+    rival = docker_submission(tmp_path / "rival", "COPY built /weights")
+    try:
+        image = stage.backend.prepare(rival, use_gpu=False)
+        assert docker_engine.images.get(image).tags == []
+        for reference in (image, image.removeprefix("sha256:"), image.removeprefix("sha256:")[:12]):
+            write_submission(tmp_path / "thief", "#!/bin/sh\ncat /weights\n", container=reference)
+            with pytest.raises(UserError, match="is the id of an image, not a name"):
+                stage.backend.prepare(load_submission(tmp_path / "thief"), use_gpu=False)
+            shutil.rmtree(tmp_path / "thief")
     finally:
         remove_images(docker_engine, stage.built.values())
 
