@@ -7,7 +7,8 @@ outcome. So the harness may be killed at any moment: what was recorded stays, wh
 import fcntl
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -109,15 +110,19 @@ class Store:
         return data
 
     def link_object(self, digest: str, target: Path) -> None:
-        """Makes `target` a hard link to an object.
+        """Makes `target` a hard link to an object. Raises: StoreDamagedError where it is gone or damaged."""
+        self._put(digest, target, os.link)
 
-        An object is looked at once in the life of a process: a damaged one must not be blamed on who reads it.
-        Raises: StoreDamagedError where it is gone or damaged.
-        """
+    def copy_object(self, digest: str, target: Path) -> None:
+        """Makes `target` a copy of an object. Raises: StoreDamagedError where it is gone or damaged."""
+        self._put(digest, target, shutil.copyfile)
+
+    def _put(self, digest: str, target: Path, put: Callable[[Path, Path], object]) -> None:
+        """An object is looked at once in the life of a process: a damaged one must not be blamed on who reads it."""
         if digest not in self._sound:
             self.read_object(digest)
         try:
-            os.link(self.object_path(digest), target)
+            put(self.object_path(digest), target)
         except FileNotFoundError:
             raise StoreDamagedError(f"object {digest} is missing") from None
 
