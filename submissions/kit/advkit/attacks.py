@@ -1,12 +1,11 @@
 """Attacks in the L-infinity ball: one loop climbs a gradient by its sign; everything else is a parameter.
 
 A `Gradient` maps x_adv (float32, N x 3 x height x width, 0..1) to the direction to climb, of the same shape.
-Attacks differ in how they make it: `loss_gradient` is the plain one; momentum, smoothing, or a mean over
-transformed copies is a function from one gradient to another.
+`loss_gradient` is the plain one; `advkit.methods` holds functions from one gradient to another.
 Units: epsilon and step_size are on the 0..255 scale, as in the contract.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor
 
 Network = Callable[[Tensor], Tensor]
 Gradient = Callable[[Tensor], Tensor]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 AWAY = 1.0
 TOWARDS = -1.0
@@ -43,21 +43,56 @@ def ascend(
     return x_adv
 
 
-def loss_gradient(network: Network, classes: Tensor, sign: float = AWAY) -> Gradient:
-    """Gradient of the cross-entropy to `classes` (int64, N, 0..999): climb AWAY from them or TOWARDS them.
+def cross_entropy(logits: Tensor, classes: Tensor) -> Tensor:
+    """-log softmax of each image's class, N."""
+    return F.cross_entropy(logits, classes, reduction="none")
+
+
+def logit(logits: Tensor, classes: Tensor) -> Tensor:
+    """Minus the logit of each image's class, N: its gradient does not fade as the class gets likely.
+
+    Source: Zhao, Liu, Larson, On Success and Simplicity, arXiv:2012.11207, section 3.2.
+    """
+    return -logits.gather(1, classes[:, None])[:, 0]
+
+
+def margin(logits: Tensor, classes: Tensor) -> Tensor:
+    """The best other logit minus that of each image's class, N: above zero the class is not the answer.
+
+    Source: Carlini and Wagner, arXiv:1608.04644, section V-A, f_6 without its bound.
+    """
+    others = logits.scatter(1, classes[:, None], -torch.inf)
+    return others.amax(dim=1) + logit(logits, classes)
+
+
+LOSSES: Mapping[str, Loss] = {"cross_entropy": cross_entropy, "logit": logit, "margin": margin}
+
+
+def loss_gradient(network: Network, classes: Tensor, sign: float = AWAY, loss: Loss = cross_entropy) -> Gradient:
+    """Gradient of `loss` for `classes` (int64, N, 0..999): climb AWAY from them or TOWARDS them.
 
     The loss is summed over the batch, so an image's gradient does not depend on its neighbours.
     """
 
     def gradient(x_adv: Tensor) -> Tensor:
         x_adv = x_adv.detach().requires_grad_()
-        loss = F.cross_entropy(network(x_adv), classes, reduction="sum")
-        return sign * torch.autograd.grad(loss, x_adv)[0]
+        return sign * torch.autograd.grad(loss(network(x_adv), classes).sum(), x_adv)[0]
 
     return gradient
 
 
-def random_start(x: Tensor, epsilon: float, generators: Sequence[np.random.Generator]) -> Tensor:
-    """A uniform point of the ball around each image, cut to 0..1; one generator an image."""
-    noise = np.stack([generator.uniform(-epsilon, epsilon, x.shape[1:]) for generator in generators])
-    return (x + torch.from_numpy(noise).to(x) / 255).clamp(0, 1)
+def uniform_start(x: Tensor, size: float, generators: Sequence[np.random.Generator]) -> Tensor:
+    """A uniform point of the ball of radius `size` around each image, cut to 0..1; one generator an image."""
+    return _moved(x, [generator.uniform(-size, size, x.shape[1:]) for generator in generators])
+
+
+def sign_start(x: Tensor, size: float, generators: Sequence[np.random.Generator]) -> Tensor:
+    """A random corner of the ball of radius `size` around each image, cut to 0..1: the sign of Gaussian noise.
+
+    Source: the random step of R+FGSM, Tramer et al., arXiv:1705.07204, section 4.1.
+    """
+    return _moved(x, [size * generator.choice([-1.0, 1.0], x.shape[1:]) for generator in generators])
+
+
+def _moved(x: Tensor, noise: Sequence[np.ndarray]) -> Tensor:
+    return (x + torch.from_numpy(np.stack(noise)).to(x) / 255).clamp(0, 1)
