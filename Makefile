@@ -50,13 +50,14 @@ lock: venv ## resolve the pins again, keeping those that still fit; UPGRADE=1 ta
 	@$(COMPILE) --all-extras --output-file constraints.txt pyproject.toml submissions/kit/pyproject.toml
 	@$(STRIP) constraints.txt
 	@sed -e '/^#/d' constraints.txt > .venv/pins.txt
-	@$(COMPILE) --constraint .venv/pins.txt --output-file submissions/kit/constraints.txt submissions/kit/pyproject.toml
+	@$(COMPILE) --all-extras --constraint .venv/pins.txt --output-file submissions/kit/constraints.txt submissions/kit/pyproject.toml
 	@$(STRIP) submissions/kit/constraints.txt
 
 kit-image: ## build the image of the participant kit (a tournament in containers does it by itself)
 	@echo 'building $(KIT_IMAGE) (the first time takes a minute or more)'
 	@docker build --quiet --tag $(KIT_IMAGE) --network $(HARNESS_BUILD_NETWORK) \
-	  $(foreach name,PIP_INDEX_URL PIP_EXTRA_INDEX_URL,$(if $($(name)),--build-arg $(name))) submissions/kit >/dev/null
+	  $(foreach name,PIP_INDEX_URL PIP_EXTRA_INDEX_URL,$(if $($(name)),--build-arg $(name))) \
+	  $(foreach name,BASE EXTRAS,$(if $($(name)),--build-arg $(name)='$($(name))')) submissions/kit >/dev/null
 
 clean: ## remove .venv and every cache
 	@rm -rf .venv build dist ./*.egg-info submissions/kit/*.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
