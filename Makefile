@@ -19,7 +19,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-bu
 # PyTorch pins its CUDA packages itself, and only builds with CUDA have them: neither they nor a local version is our pin.
 STRIP := sed -i -E -e '/^(cuda|nvidia|triton)[a-z0-9-]*==/d' -e 's/^([a-z0-9-]+==[^+ ]+)\+[^ ]*/\1/'
 
-.PHONY: help venv run test lock kit-image clean
+.PHONY: help venv run test results lock kit-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +45,10 @@ test: venv ## lint, types, all tests
 	@$(BIN)/ruff format --check --quiet || { echo 'not formatted: run .venv/bin/ruff format' >&2; exit 1; }
 	@$(BIN)/mypy
 	@$(BIN)/pytest
+
+results: venv ## play tournaments/transfer.yaml on DEV=FOLDER (images/, dev_dataset.csv) and write docs/results.md
+	@$(BIN)/harness run tournaments/transfer.yaml --dataset-dir $(if $(DEV),$(DEV),dataset/nips2017_dev)
+	@$(BIN)/python docs/results.py runs/transfer
 
 lock: venv ## resolve the pins again, keeping those that still fit; UPGRADE=1 takes the newest
 	@$(COMPILE) --all-extras --output-file constraints.txt pyproject.toml submissions/kit/pyproject.toml
