@@ -38,7 +38,9 @@ class LabelSpace(Schema):
 
 
 class Description(Schema):
-    """`dataset.yaml`. images: how many there must be. build: a script of the folder that makes the images."""
+    """`dataset.yaml`. images: how many there must be. build: a script of the folder that makes the images.
+    build_with_run: whether `harness run` may start it by itself; false where it takes what others have to give.
+    """
 
     name: str
     description: str = ""
@@ -49,6 +51,7 @@ class Description(Schema):
     image_size: tuple[int, int] | None = Field(None, strict=False)
     labels: LabelSpace = LabelSpace()
     build: str | None = None
+    build_with_run: bool = True
 
     @field_validator("build")
     @classmethod
@@ -106,7 +109,8 @@ def load_dataset(config: DatasetConfig) -> Dataset:
         raise UserError(first_faults(faults))
     present = [picture for picture in pictures if picture.path.exists()][: config.limit]
     if not present:
-        raise UserError(f"{images}: holds no image that {metadata.name} names; check both paths")
+        how = _how_to_get(config.path, description) if description.build else "check both paths"
+        raise UserError(f"{images}: holds no image that {metadata.name} names; {how}")
     return Dataset(description.name, tuple(present), description.labels, description.image_size, tuple(notices))
 
 
@@ -156,7 +160,15 @@ def _row_faults(name: str, true_label: int, target_class: int, labels: LabelSpac
         yield f"ImageId {name} is there twice; remove one row"
     for column, label in (("TrueLabel", true_label), ("TargetClass", target_class)):
         if not labels.has_class(label):
-            yield f"{column} {label} is outside the label space {labels.first}..{labels.last}; check the label base"
+            space = f"{labels.first}..{labels.last}"
+            yield f"{column} {label} is outside the label space {space}; {_why_outside(label, labels)}"
+
+
+def _why_outside(label: int, labels: LabelSpace) -> str:
+    """A label of 0 where they begin at 1 is what a list of the other common base has."""
+    if label == 0 and labels.first == 1:
+        return "the list looks 0-based: add 1 to TrueLabel and TargetClass of every row"
+    return "check the label base"
 
 
 def _compare_with_folder(

@@ -14,6 +14,8 @@ from harness.intake import size_of
 
 NIPS = "ImageId,URL,x1,y1,x2,y2,TrueLabel,TargetClass,OriginalLandingURL,License,Author,AuthorProfileURL\n"
 
+ZERO_BASED = "the list looks 0-based: add 1 to TrueLabel and TargetClass of every row"
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -105,7 +107,8 @@ def test_a_picture_without_a_row_is_a_fault(folder):
         ("img1,2", "needs ImageId and two integers, has 'img1,2'; mend the row"),
         ("img1,two,502", "needs ImageId and two integers, has 'img1,two,502'; mend the row"),
         ("img1,2.0,502", "needs ImageId and two integers, has 'img1,2.0,502'; mend the row"),
-        ("img1,0,502", "TrueLabel 0 is outside the label space 1..1000; check the label base"),
+        ("img1,0,502", f"TrueLabel 0 is outside the label space 1..1000; {ZERO_BASED}"),
+        ("img1,2,0", f"TargetClass 0 is outside the label space 1..1000; {ZERO_BASED}"),
         ("img1,2,1001", "TargetClass 1001 is outside the label space 1..1000; check the label base"),
         ("img1,2,-5", "TargetClass -5 is outside the label space 1..1000; check the label base"),
         ("img0,2,502", "ImageId img0 is there twice; remove one row"),
@@ -125,6 +128,7 @@ def test_a_picture_without_a_row_is_a_fault(folder):
         "word",
         "float",
         "zero",
+        "zero-target",
         "beyond",
         "negative",
         "twice",
@@ -216,8 +220,10 @@ def test_images_that_are_missing_say_how_to_get_them(tmp_path):
 def test_no_row_has_a_picture(folder):
     for path in (folder / "images").iterdir():
         path.unlink()
+    assert faults(folder) == ["images: holds no image that dataset.csv names; check both paths"]
+    (folder / "dataset.yaml").write_text("name: x\nbuild: build.py\n")
     (line,) = faults(folder)
-    assert line == "images: holds no image that dataset.csv names; check both paths"
+    assert line.endswith(f"names; make them with: harness dataset build {folder}")
 
 
 # --- dataset.yaml

@@ -1,10 +1,19 @@
 """Pixels as tensors and back: float32, N x 3 x height x width, 0..1."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from advkit.images import Pixels
+
+CPU_BATCH = 4
+MAX_BATCH = 128
+"""One limit for all large GPUs: the size of a batch can decide the last bits of a result."""
+
+SHARE = 0.7
+"""Of the free memory: convolutions want room to work in, and programs beside this one may want some too."""
 
 
 def device() -> torch.device:
@@ -12,9 +21,32 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def batch_size() -> int:
-    """Images to work on at once: many keep a GPU busy; on a CPU few are as fast and take half the memory."""
-    return 64 if torch.cuda.is_available() else 4
+def batch_size(network: Callable[[Tensor], Tensor], height: int, width: int) -> int:
+    """Images of that size to work on at once, for answers of the network or for its gradient.
+
+    On a GPU as many as fit into most of its free memory, found by the gradient of a few. On a CPU few images are
+    as fast as many and take less memory.
+    """
+    if not torch.cuda.is_available():
+        return CPU_BATCH
+    few, more = (_peak_memory(network, (count, 3, height, width)) for count in (1, 5))
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    return largest_batch(free, (more - few) / 4)
+
+
+def largest_batch(free: int, per_image: float) -> int:
+    """The power of two, 1..MAX_BATCH, whose images of `per_image` bytes take no more than SHARE of `free` bytes."""
+    fitting = min(SHARE * free / max(per_image, 1), MAX_BATCH)
+    return 1 << max(int(fitting).bit_length() - 1, 0)
+
+
+def _peak_memory(network: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:
+    """Bytes of the GPU that the gradient of images of that shape takes at most, with all that was there before."""
+    torch.cuda.reset_peak_memory_stats()
+    x = torch.zeros(shape, device=device(), requires_grad=True)
+    network(x).sum().backward()
+    return torch.cuda.max_memory_allocated()
 
 
 def to_tensor(pixels: Pixels) -> Tensor:
