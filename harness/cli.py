@@ -113,6 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--rules", choices=["fair", "nips17-dev", "nips17-final"], help="instead of those it was played by"
     )
     _add_dataset(commands.add_parser("dataset", help="build or check a dataset"))
+    _add_weights(commands.add_parser("weights", help="published weights of networks: list, fetch, import, verify"))
     doctor = commands.add_parser("doctor", help="engine, GPU, disk, and what auto would choose")
     doctor.add_argument("--output", metavar="DIR", default=".", help="where the disk is looked at (default: here)")
     gc = _with_run(commands.add_parser("gc", help="remove what no run of a store needs"))
@@ -176,8 +177,25 @@ def _add_play_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=["build", "check"], help="make the images, or look at every one of them")
-    parser.add_argument("folder", metavar="DIR", help="a folder with dataset.yaml, such as dataset/photos")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    build = actions.add_parser("build", help="make the images with the folder's own script")
+    check = actions.add_parser("check", help="look at every image and row, and compare the labels with a baseline")
+    for action in (build, check):
+        action.add_argument("folder", metavar="DIR", help="a folder with dataset.yaml, such as dataset/photos")
+    build.add_argument("script_arguments", nargs="*", metavar="ARGUMENT", help="for the script, after --")
+    check.add_argument("--images", metavar="DIR", help="the PNG images, where they are not in DIR/images")
+    check.add_argument("--metadata", metavar="CSV", help="the labels, where they are not the CSV of DIR")
+    check.add_argument("--limit", type=int, metavar="N", help="only the first N images of the dataset")
+    check.add_argument("--baseline", metavar="DEFENSE", help="the submission whose answers the labels must fit")
+    check.add_argument("--no-baseline", action="store_true", help="images and rows only")
+    check.add_argument("--sandbox", choices=["docker", "process"], help="for a baseline that is not the project's own")
+    check.add_argument("--trust-submissions", action="store_true", help="play the baseline without isolation")
+
+
+def _add_weights(parser: argparse.ArgumentParser) -> None:
+    """What follows the action is the participant kit's to understand."""
+    parser.add_argument("action", choices=["list", "fetch", "import", "verify"], help="each has its own --help")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help=argparse.SUPPRESS)
 
 
 def _epsilon(text: str) -> int | list[int] | str:

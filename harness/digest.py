@@ -4,11 +4,20 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterable
+import time
+from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import Any
 
 IGNORED_NAMES = frozenset({"__pycache__", ".git", ".DS_Store", ".ipynb_checkpoints"})
+
+LARGE_BYTES = 16 << 20
+"""From this size on the digest of a file is remembered: weights are read once in a process, not for every call."""
+
+SETTLED_NS = 2 * 10**9
+"""Only of a file that was left alone for so long: a later change is then sure to move the time of its last change."""
+
+_known: dict[tuple[int, ...], str] = {}
 
 
 def digest_bytes(data: bytes | memoryview) -> str:
@@ -17,9 +26,15 @@ def digest_bytes(data: bytes | memoryview) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """`digest_bytes` of a file, read in pieces."""
+    """`digest_bytes` of a file, read in pieces; a large one is not read again while it stays what it was."""
+    now = time.time_ns()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        status = os.fstat(file.fileno())
+        key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        digest = _known.get(key) or hashlib.file_digest(file, "sha256").hexdigest()
+    if status.st_size >= LARGE_BYTES and now - status.st_mtime_ns > SETTLED_NS:
+        _known[key] = digest
+    return digest
 
 
 def digest_value(kind: str, value: Any) -> str:
@@ -41,20 +56,30 @@ def tree_files(folder: Path) -> Iterable[tuple[str, Path]]:
     return sorted(found)
 
 
-def digest_files(kind: str, about: Any, files: Iterable[tuple[str, Path]]) -> str:
-    """The digest of `about` and of the names, execute bits and bytes of `files` (name, path)."""
-    entries = [[name, bool(path.lstat().st_mode & stat.S_IXUSR), digest_file(path)] for name, path in files]
+def digest_files(kind: str, about: Any, files: Iterable[tuple[str, Path]], data: Container[str] = ()) -> str:
+    """The digest of `about` and of the names, execute bits and bytes of `files` (name, path).
+
+    data: names of files whose execute bit means nothing.
+    """
+    entries = [[name, name not in data and _is_executable(path), digest_file(path)] for name, path in files]
     return digest_value(kind, [about, entries])
 
 
-def digest_tree(folder: Path, functional_metadata: dict[str, Any]) -> str:
+def _is_executable(path: Path) -> bool:
+    return bool(path.lstat().st_mode & stat.S_IXUSR)
+
+
+def digest_tree(folder: Path, functional_metadata: dict[str, Any], data: dict[str, Path] | None = None) -> str:
     """The digest of a submission's folder.
 
     `metadata.json` is replaced by `functional_metadata`, so that a new title or description of a
-    submission does not make it another submission.
+    submission does not make it another submission. data: name -> path of files that count as the folder's
+    own wherever they lie, and that nobody executes.
     """
-    files = [(name, path) for name, path in tree_files(folder) if name != "metadata.json"]
-    return digest_files("submission", functional_metadata, files)
+    data = data or {}
+    files = dict(tree_files(folder)) | data
+    files.pop("metadata.json", None)
+    return digest_files("submission", functional_metadata, sorted(files.items()), data)
 
 
 def seed_from(kind: str, value: Any) -> int:

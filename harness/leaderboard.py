@@ -1,5 +1,6 @@
 """The leaderboard: a plain JSON value, the same bytes for the same store, whoever computes it and when."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from harness.scoring import (
 from harness.stats import CONFIDENCE, DRAWS, bootstrap_intervals
 
 SCHEMA_VERSION = 1
+"""Raised when a key goes or means something else; a reader passes over keys that it does not know."""
+
 DIGITS = 6
 
 Row = dict[str, Any]
@@ -43,6 +46,7 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
         "defenses": _defense_rows(round_, table, points),
         "attacks": _attack_rows(round_, table, points, audits, targeted=False),
         "targeted_attacks": _attack_rows(round_, table, points, audits, targeted=True),
+        "unavailable": [asdict(one) for one in round_.unavailable],
         "matrices": _matrices(table, points),
     }
 

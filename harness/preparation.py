@@ -1,9 +1,9 @@
 """From a tournament file to a round that can be played: everything is read, checked and digested first."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import harness
@@ -14,10 +14,20 @@ from harness.errors import UserError
 from harness.intake import check_unchanged, take_in_images
 from harness.plan import Player, attack_call, player_seed
 from harness.records import Role
-from harness.round import Round, RoundAttack, RoundDefense, RoundImage
+from harness.round import Round, RoundAttack, RoundDefense, RoundImage, Unavailable
 from harness.sandbox import Sandbox
 from harness.store import Store
-from harness.submission import Submission, archive_name, check_names, find_submissions, is_archive, load_submission
+from harness.submission import (
+    Entry,
+    Submission,
+    UnavailableError,
+    archive_name,
+    check_names,
+    find_submissions,
+    is_archive,
+    load_submission,
+)
+from harness.weights import fetch_command
 
 OWN_SUBMISSIONS = Path(harness.__file__).resolve().parent.parent / "submissions"
 """Submissions below this folder are the project's own and need no word of trust."""
@@ -40,42 +50,54 @@ def prepare(
 ) -> Prepared:
     """Takes dataset and submissions into the store and resolves everything to digests.
 
-    Raises: UserError with every fault of the dataset, or of the submissions.
+    Raises: UserError with every fault of the dataset, or of the submissions, or where nobody of a kind is available.
     """
     dataset = load_dataset(tournament.dataset)
-    submissions = take_in_submissions(tournament, store, sandbox.isolates, say)
-    _check_label_spaces(submissions, dataset)
+    submissions, lacking = take_in_submissions(tournament, store, sandbox.isolates, say)
+    _check_label_spaces([*submissions, *(error.entry for error in lacking)], dataset)
     for notice in dataset.notices:
         say(notice)
     images, size = take_in_images(dataset, store, pixels)
     check_unchanged(images, dataset, tournament.output)
-    players = [_player(tournament, store, sandbox, submission, use_gpu) for submission in submissions]
+    players, refused = _players(tournament, sandbox, submissions, use_gpu)
+    absent = sorted([*lacking, *refused], key=lambda error: (error.entry.role, error.entry.name))
+    unavailable = tuple(Unavailable(one.entry.name, one.entry.role, one.reason, one.remedy) for one in absent)
+    for one in unavailable:
+        say(str(one))
     defenses = _sorted(players, Role.DEFENSE)
     attacks = _sorted(players, Role.ATTACK) + _sorted(players, Role.TARGETED_ATTACK)
     if not attacks or not defenses:
-        absent = "defense" if attacks else "attack"
-        raise UserError(f"{tournament.name}: there is no {absent} among the submissions; add one under 'submissions'")
-    return Prepared(_round(tournament, dataset, images, size, attacks, defenses), attacks, defenses, dataset)
+        raise _nobody(tournament, absent, defenses=bool(attacks))
+    round_ = _round(tournament, dataset, images, size, attacks, defenses, unavailable)
+    return Prepared(round_, attacks, defenses, dataset)
 
 
-def take_in_submissions(tournament: Tournament, store: Store, isolated: bool, say: Say) -> list[Submission]:
-    """Reads, checks and copies every submission. Raises: UserError with the faults of all of them."""
+def take_in_submissions(
+    tournament: Tournament, store: Store, isolated: bool, say: Say
+) -> tuple[list[Submission], list[UnavailableError]]:
+    """Reads, checks and copies every submission that is available; those that are not are returned beside them.
+
+    Raises: UserError with the faults of all of them.
+    """
     paths, notices = find_submissions(tournament.submissions)
     for notice in notices:
         say(notice)
     if not isolated and not tournament.trust_submissions:
         _check_trust(paths)
     found: list[Submission] = []
+    unavailable: list[UnavailableError] = []
     faults: list[str] = []
     for path in paths:
         try:
             found.append(_take_in(path, store))
+        except UnavailableError as error:
+            unavailable.append(error)
         except UserError as error:
             faults += error.faults
     if faults:
         raise UserError(faults)
-    check_names(found)
-    return found
+    check_names([*found, *(error.entry for error in unavailable)])
+    return found, unavailable
 
 
 def _take_in(path: Path, store: Store) -> Submission:
@@ -87,8 +109,8 @@ def _take_in(path: Path, store: Store) -> Submission:
 
 def _keep(submission: Submission, store: Store) -> Submission:
     """The same submission, standing on the store's own copy of its files."""
-    kept = store.keep_code(submission.digest, submission.folder)
-    return Submission(submission.name, submission.role, submission.metadata, kept, submission.digest)
+    kept = store.keep_code(submission.digest, submission.folder, submission.weights)
+    return replace(submission, folder=kept, weights=tuple(one.within(kept) for one in submission.weights))
 
 
 def _check_trust(paths: Iterable[Path]) -> None:
@@ -100,7 +122,7 @@ def _check_trust(paths: Iterable[Path]) -> None:
         )
 
 
-def _check_label_spaces(submissions: Iterable[Submission], dataset: Dataset) -> None:
+def _check_label_spaces(submissions: Iterable[Entry], dataset: Dataset) -> None:
     space = dataset.labels.space
     faults = [
         f"{submission.name}: answers in the label space {submission.metadata.labels}, the dataset {dataset.name} is "
@@ -112,11 +134,38 @@ def _check_label_spaces(submissions: Iterable[Submission], dataset: Dataset) -> 
         raise UserError(faults)
 
 
-def _player(tournament: Tournament, store: Store, sandbox: Sandbox, submission: Submission, use_gpu: bool) -> Player:
+def _players(
+    tournament: Tournament, sandbox: Sandbox, submissions: Iterable[Submission], use_gpu: bool
+) -> tuple[list[Player], list[UnavailableError]]:
+    """Those that the sandbox can run, and those that it cannot."""
+    players: list[Player] = []
+    refused: list[UnavailableError] = []
+    for submission in submissions:
+        try:
+            players.append(_player(tournament, sandbox, submission, use_gpu))
+        except UnavailableError as error:
+            refused.append(error)
+    return players, refused
+
+
+def _player(tournament: Tournament, sandbox: Sandbox, submission: Submission, use_gpu: bool) -> Player:
     gpu = use_gpu and submission.metadata.gpu
     container = sandbox.prepare(submission, gpu)
     seed = player_seed(tournament.seed, submission)
     return Player(submission, submission.folder, container, seed, tournament.limits.resolve(), gpu)
+
+
+def _nobody(tournament: Tournament, absent: Sequence[UnavailableError], *, defenses: bool) -> UserError:
+    """Why there is no round: nobody of one kind was named, or nobody of it is available."""
+    kind = "defense" if defenses else "attack"
+    left_out = [error for error in absent if (error.entry.role is Role.DEFENSE) is defenses]
+    if not left_out:
+        return UserError(f"{tournament.name}: there is no {kind} among the submissions; add one under 'submissions'")
+    missing = sorted({name for error in left_out for name in error.missing})
+    remedies = [fetch_command(missing)] if missing else []
+    remedies += sorted({error.remedy for error in left_out if not error.missing})
+    names = ", ".join(error.entry.name for error in left_out)
+    return UserError(f"{tournament.name}: every {kind} is unavailable ({names}); use {' and '.join(remedies)}")
 
 
 def _sorted(players: Iterable[Player], role: Role) -> list[Player]:
@@ -130,6 +179,7 @@ def _round(
     size: tuple[int, int],
     attacks: list[Player],
     defenses: list[Player],
+    unavailable: tuple[Unavailable, ...],
 ) -> Round:
     batches = range(-(-len(images) // tournament.batch_size))
     per_batch = [tournament.epsilons(batch) for batch in batches]
@@ -147,6 +197,7 @@ def _round(
         attacks=(),
         defenses=tuple(RoundDefense(player.name, player.submission.digest, player.key) for player in defenses),
         store=os.path.relpath(tournament.store_path.resolve(), tournament.output.resolve()),
+        unavailable=unavailable,
     )
     return empty.with_attacks(tuple(_round_attack(player, empty) for player in attacks))
 

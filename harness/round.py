@@ -10,6 +10,7 @@ from harness.atomic import write_atomic
 from harness.dataset import LabelSpace
 from harness.digest import digest_value
 from harness.errors import UserError
+from harness.records import Role
 
 SCHEMA_VERSION = 1
 FILE_NAME = "round.json"
@@ -47,11 +48,25 @@ class RoundDefense:
 
 
 @dataclass(frozen=True)
+class Unavailable:
+    """A submission that could not be played. reason: why. remedy: the command or the option that would help."""
+
+    name: str
+    type: Role
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.type}) is unavailable: {self.reason}; remedy: {self.remedy}"
+
+
+@dataclass(frozen=True)
 class Round:
     """Everything that scoring needs besides the store.
 
     epsilons: names of the epsilon axis; budgets: [epsilon][batch], on the 0..255 scale. Attacks are the
-    untargeted ones, then the targeted ones, each sorted by name, like the defenses.
+    untargeted ones, then the targeted ones, each sorted by name, like the defenses. unavailable: who is left out,
+    sorted by type and name.
     """
 
     tournament: str
@@ -67,6 +82,7 @@ class Round:
     attacks: tuple[RoundAttack, ...]
     defenses: tuple[RoundDefense, ...]
     store: str
+    unavailable: tuple[Unavailable, ...] = ()
 
     @property
     def dataset_digest(self) -> str:
@@ -120,6 +136,7 @@ def _round_of(data: dict[str, Any]) -> Round:
         "images": tuple(RoundImage(**image) for image in data["images"]),
         "attacks": tuple(RoundAttack(**attack | {"units": _nested(attack["units"])}) for attack in data["attacks"]),
         "defenses": tuple(RoundDefense(**defense) for defense in data["defenses"]),
+        "unavailable": tuple(Unavailable(**one | {"type": Role(one["type"])}) for one in data.get("unavailable", ())),
     })  # fmt: skip
 
 

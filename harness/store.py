@@ -16,7 +16,8 @@ from harness.atomic import write_atomic
 from harness.digest import digest_bytes
 from harness.errors import StoreDamagedError, UserError
 from harness.index import Index
-from harness.trees import copy_tree, remove_tree
+from harness.trees import copy_tree, remove_tree, share_file
+from harness.weights import Weights, rewritten
 
 ABOUT = """This folder is a store of the adversarial-harness: images and answers that were computed once.
 It can be deleted whole; everything in it is then computed again. `harness gc` removes what no run needs.
@@ -154,17 +155,38 @@ class Store:
 
     # --- submissions' code
 
-    def keep_code(self, digest: str, folder: Path) -> Path:
-        """The store's own copy of a submission, so that nobody can change it during a run."""
+    def keep_code(self, digest: str, folder: Path, weights: Iterable[Weights] = ()) -> Path:
+        """The store's own copy of a submission, so that nobody can change it during a run.
+
+        Weights from elsewhere become files of the copy, as links where that is safe. A link shows what is written
+        into the file that it was made from, so they are looked at each time, and a spoilt copy is made anew.
+        Raises: UserError where weights changed just now.
+        """
         kept = self.code / digest
+        foreign = [one for one in weights if one.path != folder / one.place]
+        placed = [one.within(kept) for one in weights]
+        if kept.exists() and rewritten(placed):
+            remove_tree(kept)
         if not kept.exists():
-            temporary = self.code / f".{secrets.token_hex(8)}"
+            self._copy_code(folder, foreign, kept)
+            if changed := rewritten(placed):
+                raise UserError(f"the weights {', '.join(changed)} changed while they were read; run again")
+        return kept
+
+    def _copy_code(self, folder: Path, foreign: Iterable[Weights], kept: Path) -> None:
+        temporary = self.code / f".{secrets.token_hex(8)}"
+        try:
             copy_tree(folder, temporary)
             _make_readable(temporary)
+            for one in foreign:
+                target = temporary / one.place
+                target.parent.mkdir(exist_ok=True)
+                target.parent.chmod(0o755)
+                share_file(one.path, target)
             with suppress(FileExistsError):
                 os.rename(temporary, kept)
+        finally:
             remove_tree(temporary)
-        return kept
 
     # --- rounds
 

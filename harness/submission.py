@@ -7,19 +7,27 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from harness.digest import digest_tree, tree_files
 from harness.errors import UserError
 from harness.records import Role
 from harness.schema import Schema, validate
+from harness.weights import Weights, fetch_command, find_weights
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
 IMAGE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
+WEIGHTS_PATTERN = re.compile(r"[a-z0-9_]{1,64}")
 MAX_METADATA_BYTES = 64 << 10
+
+
+def _plain_weights(value: str) -> str:
+    if not WEIGHTS_PATTERN.fullmatch(value):
+        raise ValueError("is 1 to 64 of the characters a-z 0-9 _, the name of a weights file without .safetensors")
+    return value
 
 
 class Metadata(Schema):
@@ -36,6 +44,14 @@ class Metadata(Schema):
     labels: str | None = None
     gpu: bool = True
     deterministic: bool = True
+    weights: list[Annotated[str, AfterValidator(_plain_weights)]] = Field(default_factory=list)
+
+    @field_validator("weights")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) != len(value):
+            raise ValueError("names one file twice")
+        return value
 
     @field_validator("name")
     @classmethod
@@ -60,18 +76,36 @@ class Metadata(Schema):
 
 
 @dataclass(frozen=True)
-class Submission:
-    """One player. digest: of what it does, not of what it is called. folder: where its files lie."""
+class Entry:
+    """What was handed in, found in order as far as its folder goes. folder: where its files lie."""
 
     name: str
     role: Role
     metadata: Metadata
     folder: Path
-    digest: str
 
     def container(self, use_gpu: bool) -> str:
         """The image that its metadata names for this kind of machine."""
         return self.metadata.container_gpu if use_gpu and self.metadata.container_gpu else self.metadata.container
+
+
+@dataclass(frozen=True)
+class Submission(Entry):
+    """One player. digest: of what it does, not of what it is called. weights: those of its files that it names so."""
+
+    digest: str
+    weights: tuple[Weights, ...] = ()
+
+
+class UnavailableError(UserError):
+    """An entry that is in order and cannot be played here as things are; a round goes on without it, and says so.
+
+    reason: why, of no particular machine. remedy: a command or an option. missing: names of the weights it lacks.
+    """
+
+    def __init__(self, entry: Entry, reason: str, remedy: str, missing: Iterable[str] = ()) -> None:
+        super().__init__(f"{entry.name}: {reason}; remedy: {remedy}")
+        self.entry, self.reason, self.remedy, self.missing = entry, reason, remedy, tuple(missing)
 
 
 def is_archive(path: Path) -> bool:
@@ -105,16 +139,26 @@ def find_submissions(patterns: Iterable[str]) -> tuple[list[Path], list[str]]:
 def load_submission(folder: Path, name: str | None = None) -> Submission:
     """Reads and checks an unpacked submission; `name` is its file name where the folder's own is not it.
 
-    Raises: UserError naming every fault.
+    Raises: UserError naming every fault; UnavailableError where weights that it names are nowhere.
     """
+    entry = _read_entry(folder, name)
+    metadata = entry.metadata
+    weights, missing = find_weights(folder, metadata.weights)
+    if missing:
+        reason = f"its weights {', '.join(missing)} are neither in its own folder nor in the weights folder"
+        raise UnavailableError(entry, reason, fetch_command(missing), missing)
+    functional = {"type": metadata.type, "entry_point": metadata.entry_point}
+    digest = digest_tree(folder, functional, {one.place: one.path for one in weights})
+    return Submission(entry.name, entry.role, metadata, folder, digest, weights)
+
+
+def _read_entry(folder: Path, name: str | None) -> Entry:
     metadata = _read_metadata(folder / "metadata.json")
     title = metadata.name or name or folder.name
     faults = list(_folder_faults(folder, metadata, title))
     if faults:
         raise UserError(faults)
-    role = Role(metadata.type)
-    functional = {"type": metadata.type, "entry_point": metadata.entry_point}
-    return Submission(title, role, metadata, folder, digest_tree(folder, functional))
+    return Entry(title, Role(metadata.type), metadata, folder)
 
 
 def archive_name(path: Path) -> str:
@@ -123,11 +167,11 @@ def archive_name(path: Path) -> str:
     return path.name[: -len(suffix)]
 
 
-def check_names(submissions: Iterable[Submission]) -> None:
+def check_names(entries: Iterable[Entry]) -> None:
     """Raises: UserError where two submissions of one role have one name."""
-    seen: dict[tuple[Role, str], Submission] = {}
+    seen: dict[tuple[Role, str], Entry] = {}
     faults = []
-    for submission in submissions:
+    for submission in entries:
         other = seen.setdefault((submission.role, submission.name), submission)
         if other is not submission:
             faults.append(

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.text import Text
 from harness.index import CallRecord
 from harness.publish.tables import Board, worst_case
 from harness.records import Call, Outcome, Verdict
+from harness.round import Unavailable
 from harness.runner import Progress as RoundProgress
 
 LOG_LINES = 3
@@ -93,6 +94,11 @@ class Terminal:
             self.say(f"{call.label}: {call.verdict}{code}{faults}{extra}")
             for line in last_lines(call.log):
                 self.say(f"    {line}")
+
+    def unavailable(self, left_out: Iterable[Unavailable]) -> None:
+        """Who could not be played, and what would help: lines, not a table, so that a command can be copied."""
+        for one in left_out:
+            self.say(str(one))
 
     def leaderboard(self, board: Board) -> None:
         """The three rankings as tables."""

@@ -1,8 +1,9 @@
 """The whole of it: play a tournament, or score again what was played, and write the results."""
 
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -17,18 +18,20 @@ from harness.assembly import assemble, read_audits
 from harness.atomic import write_atomic
 from harness.calls import Arena
 from harness.config import Tournament
-from harness.errors import UserError
-from harness.executors.local import LocalExecutor, count_slots, share_out
+from harness.errors import StoreDamagedError, UserError
+from harness.executors.local import LocalExecutor, Play, count_slots, share_out
 from harness.index import CallRecord
 from harness.intake import check_untouched
 from harness.leaderboard import build_leaderboard
+from harness.plan import Player
 from harness.preparation import Prepared, prepare
 from harness.publish.tables import Board, write_results
-from harness.records import Slot, Verdict
+from harness.records import Call, Outcome, Slot, Verdict
 from harness.round import FILE_NAME, Round, read_round, write_round
 from harness.runner import Display, Runner
 from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox
 from harness.store import Store
+from harness.weights import rewritten
 
 PACKAGES = ("docker", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml")
 
@@ -95,15 +98,33 @@ def play(tournament: Tournament, audience: Audience) -> Result:
             prepared.round, prepared.attacks, prepared.defenses, store, sandbox, audience,
             all_versions=tournament.versions_per_call == "all",
         )  # fmt: skip
-        runner.play(LocalExecutor(slots, arena.play))
+        players = (*prepared.attacks, *prepared.defenses)
+        runner.play(LocalExecutor(slots, _guarded(arena.play, players)))
         check_untouched(prepared.round.images, prepared.dataset, began)
         board = _write(prepared.round, store, tournament.output, tournament.rules)
-        names = {player.key: player.name for player in (*prepared.attacks, *prepared.defenses)}
+        names = {player.key: player.name for player in players}
         failed = [call for call in store.index.calls(names) if call.verdict is not Verdict.OK]
         provenance = _provenance(prepared, sandbox, slots, began, time.monotonic() - clock)
         write_atomic(tournament.output / "provenance.json", json.dumps(provenance, indent=2) + "\n")
     calls = {names[key]: count for key, count in runner.calls.items()}
     return Result(board, prepared.round, tournament.output, calls, tuple(failed), tuple(runner.given_up))
+
+
+def _guarded(play: Play, players: Iterable[Player]) -> Play:
+    """`play` between two looks at the weights: a link shows whatever is written into the file that it was made of."""
+    weights = {player.code: player.submission.weights for player in players}
+
+    def look(call: Call) -> None:
+        if changed := rewritten(weights[call.code]):
+            raise StoreDamagedError(f"the weights {', '.join(changed)} were rewritten during the run")
+
+    def guarded(call: Call, slot: Slot, stop: threading.Event) -> Outcome:
+        look(call)
+        outcome = play(call, slot, stop)
+        look(call)
+        return outcome
+
+    return guarded
 
 
 def score(output: Path, rules: str | None) -> Result:
@@ -175,6 +196,7 @@ def _provenance(
                 "container": player.container,
                 "authors": player.submission.metadata.authors,
                 "deterministic": player.submission.metadata.deterministic,
+                "weights": {one.name: one.digest for one in player.submission.weights},
             }
             for player in players
         ],

@@ -15,6 +15,21 @@ def copy_tree(source: Path, target: Path, *, link: bool = False) -> None:
     shutil.copytree(source, target, ignore=ignore, symlinks=True, copy_function=os.link if link else shutil.copy2)
 
 
+def share_file(source: Path, target: Path) -> None:
+    """Makes `target` a hard link to a file that everybody may read and nobody but us may write; else a copy like that.
+
+    Whoever gets `target` to read can then never change `source`; we still can, and `target` with it.
+    """
+    status = source.stat()
+    readable, writable = status.st_mode & 0o444 == 0o444, status.st_mode & 0o022
+    if readable and not writable and status.st_uid == os.geteuid():
+        with suppress(OSError):  # on another file system, or on one without links
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+    target.chmod(0o444)
+
+
 def remove_tree(folder: Path) -> None:
     """Removes a folder that a stranger may have filled, as far as it can be removed.
 

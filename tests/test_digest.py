@@ -2,6 +2,8 @@
 that anybody has. They are pinned, and so is what they do and do not depend on."""
 
 import json
+import os
+import time
 from dataclasses import fields, replace
 
 import pytest
@@ -9,7 +11,16 @@ from helpers import write_submission
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.digest import digest_bytes, digest_file, digest_tree, digest_value, seed_from, tree_files
+from harness.digest import (
+    LARGE_BYTES,
+    SETTLED_NS,
+    digest_bytes,
+    digest_file,
+    digest_tree,
+    digest_value,
+    seed_from,
+    tree_files,
+)
 from harness.records import Limits, Role, WorkUnit
 from harness.submission import load_submission
 
@@ -40,6 +51,34 @@ def test_a_file_has_the_digest_of_its_bytes(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("digest") / "file"
     path.write_bytes(data)
     assert digest_file(path) == digest_bytes(data)
+
+
+def write_at(path, data, moment):
+    """Writes in place and sets the time of the last change (nanoseconds since 1970)."""
+    with path.open("r+b" if path.exists() else "xb") as file:
+        file.write(data)
+    os.utime(path, ns=(moment, moment))
+
+
+@pytest.mark.parametrize(
+    ("size", "age", "remembered"),
+    [
+        (LARGE_BYTES, 2 * SETTLED_NS, True),
+        (LARGE_BYTES, 0, False),
+        (LARGE_BYTES, -(10**12), False),
+        (LARGE_BYTES - 1, 2 * SETTLED_NS, False),
+    ],
+    ids=["large", "large-but-new", "from-the-future", "small"],
+)
+def test_only_a_large_file_that_was_left_alone_is_not_read_again(tmp_path, size, age, remembered):
+    path, moment = tmp_path / "weights", time.time_ns() - age
+    one, other = bytes(size), bytes([1]) * size
+    write_at(path, one, moment)
+    assert digest_file(path) == digest_bytes(one)
+    write_at(path, other, moment)
+    assert digest_file(path) == digest_bytes(one if remembered else other)
+    write_at(path, other, moment + 1)
+    assert digest_file(path) == digest_bytes(other), "a new time of change is a new file"
 
 
 def test_value_is_pinned():
@@ -188,6 +227,59 @@ def test_the_digest_changes_with_what_the_code_does(folder, change):
 def test_the_entry_point_alone_changes_the_digest(folder):
     functional = {"type": "attack", "entry_point": "run.sh"}
     assert digest_tree(folder, functional) != digest_tree(folder, functional | {"entry_point": "data/table"})
+
+
+# --- weights
+
+
+NAMED = "7b46d7d7c04adbae39fa6791058a82b9d9bbe133835861c57cc63679b9344485"
+
+
+@pytest.fixture
+def named(folder, tmp_path, monkeypatch):
+    """A submission that names its weights; the weights folder is `cache`."""
+    monkeypatch.setenv("HARNESS_WEIGHTS", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    set_key(folder, weights=["tiny", "another_1"])
+    return folder
+
+
+def put(folder, **files):
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / f"{name}.safetensors").write_text(text)
+
+
+def test_weights_count_the_same_wherever_they_lie(named, tmp_path):
+    put(tmp_path / "cache", tiny="1", another_1="2", of_others="3")
+    assert tree(named) == NAMED
+    put(named / "weights", tiny="1")
+    assert tree(named) == NAMED
+    put(named / "weights", another_1="2")
+    assert tree(named) == NAMED
+    set_key(named, weights=[])
+    assert tree(named) == NAMED, "files that are not named so are files of the submission all the same"
+
+
+def test_whether_weights_could_be_executed_means_nothing(named, tmp_path):
+    put(tmp_path / "cache", tiny="1")
+    put(named / "weights", another_1="2")
+    for path in (tmp_path / "cache/tiny.safetensors", named / "weights/another_1.safetensors"):
+        path.chmod(0o755)
+    assert tree(named) == NAMED
+
+
+@pytest.mark.parametrize("where", ["cache", "tree/weights"])
+def test_the_digest_changes_with_the_bytes_of_weights(named, tmp_path, where):
+    put(tmp_path / "cache", tiny="1", another_1="2")
+    put(tmp_path / where, tiny="2")
+    assert tree(named) != NAMED
+
+
+def test_a_submission_without_named_weights_has_the_digest_that_it_always_had(folder):
+    before = tree(folder)
+    set_key(folder, weights=[])
+    assert tree(folder) == before
 
 
 def test_links_are_listed_and_not_followed(folder):

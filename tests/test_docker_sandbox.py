@@ -261,8 +261,8 @@ def test_an_image_that_is_not_to_be_had_is_named(stage):
         stage.stage("exit 0", image=name)
 
 
-def docker_submission(folder, *lines):
-    write_submission(folder, "#!/bin/sh\ncat /built\n", container="built-by-its-dockerfile")
+def docker_submission(folder, *lines, container="built-by-its-dockerfile"):
+    write_submission(folder, "#!/bin/sh\ncat /built\n", container=container)
     (folder / "Dockerfile").write_text("\n".join([f"FROM {PYTHON_IMAGE}", *lines, ""]))
     (folder / "built").write_text(secrets.token_hex(8))
     return load_submission(folder)
@@ -343,6 +343,50 @@ def test_images_of_the_tournament_are_built_from_their_folder(docker_engine, tmp
     finally:
         docker_engine.images.remove(name, force=True)
     assert read_board(tmp_path / "out")["attacks"][0]["perturbation"]["max_raw_linf"] == 7
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["another-folder", "its-own-folder"])
+def test_the_organisers_image_stands_over_a_dockerfile(stage, docker_engine, tmp_path, own):
+    """Also where it is made of the submission's own folder: as an image of the organiser it may ask for a network."""
+    name = f"harness-test/{secrets.token_hex(4)}:1"
+    submission = docker_submission(tmp_path / "sub", "RUN echo its own >/which", container=name)
+    (tmp_path / "image").mkdir()
+    lines = [f"FROM {PYTHON_IMAGE}", "RUN echo the organisers >/which", f"LABEL try={name}", ""]
+    (tmp_path / "image/Dockerfile").write_text("\n".join(lines))
+    backend = stage.open(**{name: submission.folder if own else tmp_path / "image"})
+    try:
+        image = backend.prepare(submission, use_gpu=False)
+        assert docker_engine.images.get(name).id == image, "only the organiser's images have a name"
+        said = docker_engine.containers.run(image, ["cat", "/which"], remove=True, network_mode="none")
+        assert said.decode() == ("its own\n" if own else "the organisers\n")
+    finally:
+        docker_engine.images.remove(name, force=True)
+
+
+def test_an_image_that_stands_on_the_organisers_follows_it(stage, docker_engine, tmp_path):
+    """The one below is built first, whichever is asked for, and the one above again when that has changed."""
+    below, above = (f"harness-test/{secrets.token_hex(4)}:1" for _ in range(2))
+    for name, lines in (
+        (below, f"FROM {PYTHON_IMAGE}\nRUN echo one >/which\n"),
+        (above, f"ARG BASE={below}\nFROM ${{BASE}}\n"),
+    ):
+        (tmp_path / name[-6:-2]).mkdir()
+        (tmp_path / name[-6:-2] / "Dockerfile").write_text(lines + f"LABEL try={name}\n")
+    folders = {name: tmp_path / name[-6:-2] for name in (below, above)}
+    submission = docker_submission(tmp_path / "sub", "RUN false", container=above)
+    try:
+        said = []
+        for word in ("one", "two"):
+            dockerfile = folders[below] / "Dockerfile"
+            dockerfile.write_text(dockerfile.read_text().replace("echo one", f"echo {word}"))
+            image = stage.open(**folders).prepare(submission, use_gpu=False)
+            said.append(
+                docker_engine.containers.run(image, ["cat", "/which"], remove=True, network_mode="none").decode()
+            )
+        assert said == ["one\n", "two\n"]
+    finally:
+        for name in (above, below):
+            docker_engine.images.remove(name, force=True)
 
 
 def test_an_image_is_pinned_by_its_digest(stage, docker_engine):

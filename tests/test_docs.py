@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from harness.config import DatasetConfig, LimitsConfig, Tournament, load_tournam
 from harness.dataset import Description, LabelSpace
 from harness.publish import tables
 from harness.records import Fault, Verdict
+from harness.round import Unavailable
 from harness.sandbox import THREAD_VARIABLES
 from harness.scoring import POLICIES
 from harness.submission import Metadata
+from harness.weights import DEFAULT_FOLDER, VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 FORMATS = (ROOT / "docs" / "formats.md").read_text()
@@ -63,6 +66,16 @@ def test_every_verdict_and_fault_is_described():
 
 def test_every_variable_of_a_submission_is_described():
     assert [name for name in (*THREAD_VARIABLES, "HARNESS_SEED") if name not in FORMATS] == []
+
+
+def test_the_weights_folder_is_described():
+    assert f"`${VARIABLE}`" in FORMATS
+    assert f"`{DEFAULT_FOLDER}`" in FORMATS
+
+
+def test_what_the_board_says_of_who_is_unavailable_is_described():
+    assert [field.name for field in fields(Unavailable) if f"`{field.name}`" not in FORMATS] == []
+    assert "`unavailable`" in FORMATS
 
 
 def test_every_rule_set_is_described():

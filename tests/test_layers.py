@@ -9,7 +9,7 @@ from helpers import ROOT
 LAYERS = (
     # 0: hashing, files, exceptions, and what needs nothing of ours
     {"", "atomic", "digest", "errors", "machine", "scoring", "stats"},
-    {"records", "schema", "archive", "trees"},
+    {"records", "schema", "archive", "trees", "weights"},
     # 1: what a stranger wrote, and the nouns of a round
     {"config", "executors", "images", "submission", "validation"},
     {"dataset", "executors.local"},
@@ -24,10 +24,10 @@ LAYERS = (
     {"assembly", "calls", "intake", "runner"},
     {"leaderboard", "preparation", "publish"},
     {"publish.tables"},
-    {"terminal", "tournament"},
+    {"baseline", "terminal", "tournament"},
     # 4: commands
     {"commands", "commands.options"},
-    {"commands.dataset"},
+    {"commands.dataset", "commands.weights"},
     {"commands.doctor", "commands.gc", "commands.plan", "commands.run", "commands.score", "commands.status"},
     # 5: the command line, which finds commands by their names
     {"cli"},

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.leaderboard import SCHEMA_VERSION, build_leaderboard
+from harness.records import Role
+from harness.round import Unavailable
 from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN
 
 RULES = sorted(POLICIES)
@@ -68,6 +70,19 @@ def test_what_a_board_says_about_itself():
     assert board["epsilons"] == ["4", "5"]
     assert board["dataset"]["images"] == 4
     assert board["intervals"] == {"confidence": 0.95, "draws": 1000, "method": "paired bootstrap over images"}
+
+
+def test_who_is_unavailable_is_listed_and_changes_nothing_else():
+    table = example()
+    board = build(table)
+    assert board["unavailable"] == []
+    left_out = Unavailable("best", Role.DEFENSE, "its weights w are gone", "harness weights fetch w")
+    round_ = replace(make_round(table), unavailable=(left_out,))
+    listed = json.loads(json.dumps(build_leaderboard(round_, table, make_audits(table), "fair")))
+    row = {
+        "name": "best", "type": "defense", "reason": "its weights w are gone", "remedy": "harness weights fetch w",
+    }  # fmt: skip
+    assert listed == board | {"unavailable": [row]}
 
 
 def test_a_defenses_row():

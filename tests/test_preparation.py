@@ -13,6 +13,8 @@ from harness import preparation
 from harness.errors import UserError
 from harness.plan import attack_call
 from harness.records import Role
+from harness.round import Unavailable
+from harness.submission import UnavailableError
 
 
 @pytest.fixture
@@ -200,6 +202,112 @@ def test_an_archive_is_never_the_projects_own(folder, monkeypatch):
     with zipfile.ZipFile(folder / "players" / "packed.zip", "w") as packed:
         packed.writestr("metadata.json", "{}")
     assert faults(folder, Bare())[0].startswith("players/packed.zip: the process sandbox does not isolate")
+
+
+# --- who cannot be played
+
+
+class Refusing(FakeSandbox):
+    """Runs nobody whose container is `needs-an-engine`."""
+
+    def prepare(self, submission, use_gpu):
+        if submission.metadata.container == "needs-an-engine":
+            raise UnavailableError(submission, "it needs an engine", "--sandbox docker")
+        return super().prepare(submission, use_gpu)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_WEIGHTS", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    return tmp_path / "cache"
+
+
+def lacking(folder, name, role="attack", program="#!fake noop", weights=("w",), **more):
+    return write_submission(folder / "players" / name, role, program, weights=list(weights), **more)
+
+
+def test_who_is_unavailable_is_listed_by_type_and_name_and_said_at_once(folder, cache):
+    lacking(folder, "z", weights=["w", "v"])
+    lacking(folder, "y", "defense", "#!fake sum")
+    lacking(folder, "x", "targeted_attack")
+    write_submission(folder / "players" / "w", "attack", "#!fake noop", container="needs-an-engine")
+    with open_field(folder, Refusing()) as field:
+        round_ = field.prepared.round
+        nowhere = "are neither in its own folder nor in the weights folder"
+        assert round_.unavailable == (
+            Unavailable("w", Role.ATTACK, "it needs an engine", "--sandbox docker"),
+            Unavailable("z", Role.ATTACK, f"its weights w, v {nowhere}", "harness weights fetch w v"),
+            Unavailable("y", Role.DEFENSE, f"its weights w {nowhere}", "harness weights fetch w"),
+            Unavailable("x", Role.TARGETED_ATTACK, f"its weights w {nowhere}", "harness weights fetch w"),
+        )
+        assert field.listener.lines == [str(one) for one in round_.unavailable]
+        assert [attack.name for attack in round_.attacks] == ["a0", "a1", "t0"]
+
+
+def test_the_others_are_the_players_that_they_always_were(folder, cache):
+    with open_field(folder) as field:
+        before = field.prepared.round
+    lacking(folder, "z")
+    with open_field(folder) as field:
+        after = field.prepared.round
+    assert (after.attacks, after.defenses) == (before.attacks, before.defenses)
+
+
+def test_an_archive_may_lack_weights_or_bring_them(folder, cache):
+    with zipfile.ZipFile(folder / "players" / "packed.zip", "w") as packed:
+        for path in sorted(lacking(folder, "loose").iterdir()):
+            packed.write(path, f"inside/{path.name}")
+    with open_field(folder) as field:
+        assert [one.name for one in field.prepared.round.unavailable] == ["loose", "packed"]
+    with zipfile.ZipFile(folder / "players" / "packed.zip", "a") as packed:
+        packed.writestr("inside/weights/w.safetensors", "1")
+    with open_field(folder) as field:
+        assert [one.name for one in field.prepared.round.unavailable] == ["loose"]
+        brought = {attack.name: attack.submission for attack in field.prepared.round.attacks}["packed"]
+    (cache / "w.safetensors").write_text("1")
+    with open_field(folder) as field:
+        assert field.prepared.round.unavailable == ()
+        assert {attack.name: attack.submission for attack in field.prepared.round.attacks}["loose"] == brought
+
+
+def test_who_is_unavailable_is_judged_by_the_same_rules(folder, cache):
+    lacking(folder, "twin").rename(folder / "twin")
+    lacking(folder, "twin")
+    submissions = [str(folder / "players" / "*"), str(folder / "twin")]
+    assert faults(folder, submissions=submissions)[0].startswith(
+        "twin: two submissions of type attack have this name ("
+    )
+    shutil.rmtree(folder / "players" / "twin")
+    lacking(folder, "y", labels="cifar10")
+    assert faults(folder)[0].startswith("y: answers in the label space cifar10")
+
+
+@pytest.mark.parametrize(
+    ("role", "containers", "end"),
+    [
+        ("defense", ["busybox:1"], "every defense is unavailable (x0); use harness weights fetch w"),
+        (
+            "defense",
+            ["needs-an-engine", "needs-an-engine"],
+            "every defense is unavailable (x0, x1); use --sandbox docker",
+        ),
+        (
+            "attack",
+            ["needs-an-engine", "busybox:1"],
+            "every attack is unavailable (x0, x1); use harness weights fetch w and --sandbox docker",
+        ),
+    ],
+)
+def test_a_round_without_a_side_is_none_and_says_what_would_help(tmp_path, cache, role, containers, end):
+    write_dataset(tmp_path / "dataset", 2)
+    attacks, defenses = (["noop"], []) if role == "defense" else ([], ["sum"])
+    write_players(tmp_path / "players", attacks, (), defenses)
+    for number, container in enumerate(containers):
+        weights = [] if container == "needs-an-engine" else ["w"]
+        program = "#!fake sum" if role == "defense" else "#!fake noop"
+        lacking(tmp_path, f"x{number}", role, program, weights, container=container)
+    assert faults(tmp_path, Refusing()) == [f"field: {end}"]
 
 
 def test_a_submission_for_another_label_space_is_refused(folder):

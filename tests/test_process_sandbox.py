@@ -4,19 +4,31 @@ What it shares with the other sandbox is held by tests/contract.
 """
 
 import errno
+import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from builders import first_pixel, first_pixel_dataset, rule_defense, write_attack, write_tournament
+from builders import (
+    first_pixel,
+    first_pixel_dataset,
+    play_file,
+    rule_defense,
+    write_attack,
+    write_submission,
+    write_tournament,
+)
 from engine import open_stage
+from helpers import ROOT
 
 from harness.errors import InfrastructureError
 from harness.records import Verdict
 from harness.sandbox import Setting
-from harness.sandbox.process import Backend, environment_digest
+from harness.sandbox.process import NO_CONTAINERS, Backend, environment_digest
+from harness.submission import UnavailableError, load_submission
 
 
 @pytest.fixture
@@ -37,6 +49,40 @@ def test_programs_run_in_our_own_environment(stage):
 def test_the_runtime_is_named_by_every_distribution(stage):
     assert environment_digest() == Backend(Setting("other", {}))._runtime
     assert environment_digest().startswith("process:")
+
+
+def test_the_runtime_does_not_depend_on_the_folder_that_one_stands_in(tmp_path):
+    """What is built in the working directory is found there as well as where it is installed."""
+    (tmp_path / "pytest.egg-info").mkdir()
+    (tmp_path / "pytest.egg-info/PKG-INFO").write_text(f"Name: pytest\nVersion: {pytest.__version__}\n")
+    program = "from harness.sandbox.process import environment_digest as digest; print(digest())"
+    here, there = (
+        subprocess.run([sys.executable, "-c", program], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                       capture_output=True, text=True, check=True).stdout
+        for folder in (tmp_path, tmp_path.parent)
+    )  # fmt: skip
+    assert here == there
+
+
+def test_the_runtime_changes_with_a_package_that_is_edited_where_it_lies(tmp_path):
+    """Else a change of the participant kit would leave every result of before it standing."""
+    about, package = tmp_path / "edited-1.0.dist-info", tmp_path / "project" / "edited"
+    about.mkdir()
+    package.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: edited\nVersion: 1.0\n")
+    (about / "top_level.txt").write_text("edited\n")
+    origin = {"url": (tmp_path / "project").as_uri(), "dir_info": {"editable": True}}
+    (about / "direct_url.json").write_text(json.dumps(origin))
+    program = "from harness.sandbox.process import environment_digest as digest; print(digest())"
+    digests = []
+    for text in ("x = 1", "x = 2", "x = 1"):
+        (package / "__init__.py").write_text(text)
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+        run = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        digests.append(run.stdout)
+    assert digests[0] == digests[2] != digests[1]
 
 
 def test_no_gpu_is_visible_without_a_slot_that_has_one(stage):
@@ -95,6 +141,58 @@ def test_an_entry_point_that_may_not_be_run_is_its_own_failure(stage):
 def test_cores_that_are_not_there_are_ours(stage):
     with pytest.raises(InfrastructureError, match="cores"):
         stage.run("echo never", cores=(4096,))
+
+
+def own_image(folder, text="FROM python:3.11-slim\n", **more):
+    write_submission(folder, "#!/bin/sh\n", **{"container": "own:1"} | more)
+    (folder / "Dockerfile").write_text(text)
+    return folder
+
+
+def test_who_brings_packages_of_its_own_cannot_be_played(stage, tmp_path):
+    submission = load_submission(own_image(tmp_path / "own"))
+    with pytest.raises(UnavailableError) as caught:
+        stage.backend.prepare(submission, use_gpu=False)
+    assert (caught.value.reason, caught.value.remedy) == (NO_CONTAINERS, "--sandbox docker")
+
+
+@pytest.mark.parametrize(
+    ("given", "playable"),
+    [("its own folder", False), ("a copy of it", False), ("another one", True), ("one without a Dockerfile", True)],
+)
+def test_an_image_of_the_organiser_stands_for_our_own_environment_unless_it_is_the_submissions(
+    stage, tmp_path, given, playable
+):
+    own = own_image(tmp_path / "own")
+    folders = {"its own folder": own, "a copy of it": own_image(tmp_path / "copy")}
+    folders["another one"] = own_image(tmp_path / "other", "FROM debian\n")
+    folders["one without a Dockerfile"] = tmp_path
+    backend = stage.open(**{"own:1": folders[given]})
+    if playable:
+        assert backend.prepare(load_submission(own), use_gpu=False) == environment_digest()
+    else:
+        with pytest.raises(UnavailableError):
+            backend.prepare(load_submission(own), use_gpu=False)
+
+
+def test_the_image_for_gpus_is_another_one(stage, tmp_path):
+    submission = load_submission(own_image(tmp_path / "own", container_gpu="organiser:1"))
+    backend = stage.open(**{"organiser:1": own_image(tmp_path / "other", "FROM debian\n")})
+    assert backend.prepare(submission, use_gpu=True) == environment_digest()
+    with pytest.raises(UnavailableError):
+        backend.prepare(submission, use_gpu=False)
+
+
+def test_a_round_goes_on_without_who_needs_a_container(tmp_path):
+    first_pixel_dataset(tmp_path / "dataset")
+    write_attack(tmp_path / "submissions/noop", "pass")
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    own_image(tmp_path / "submissions/own", role="defense")
+    board = play_file(write_tournament(tmp_path / "tiny.yaml")).board
+    assert board["complete"]
+    assert board["unavailable"] == [
+        {"name": "own", "type": "defense", "reason": NO_CONTAINERS, "remedy": "--sandbox docker"}
+    ]
 
 
 def test_strangers_need_a_word_of_trust(tmp_path, run_main, capsys):

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from harness.dataset import LabelSpace
 from harness.errors import UserError
-from harness.round import FILE_NAME, Round, RoundAttack, RoundDefense, RoundImage, read_round, write_round
+from harness.records import Role
+from harness.round import (
+    FILE_NAME,
+    Round,
+    RoundAttack,
+    RoundDefense,
+    RoundImage,
+    Unavailable,
+    read_round,
+    write_round,
+)
 
 IMAGES = tuple(RoundImage(f"img{n}", f"source{n}", f"clean{n}", n, 100 + n) for n in range(5))
 
@@ -31,6 +41,7 @@ ROUND = Round(
     ),
     defenses=(RoundDefense("x", "sx", "px"),),
     store="store",
+    unavailable=(Unavailable("y", Role.DEFENSE, "its weights w are gone", "harness weights fetch w"),),
 )
 
 
@@ -110,6 +121,15 @@ def test_a_file_that_is_none_of_ours(tmp_path, text, fault):
 def test_an_intact_file_is_read(tmp_path):
     (tmp_path / FILE_NAME).write_text(written())
     assert read_round(tmp_path) == ROUND
+
+
+def test_a_file_of_a_time_when_nobody_was_unavailable_is_read(tmp_path):
+    (tmp_path / FILE_NAME).write_text(without("unavailable"))
+    assert read_round(tmp_path) == replace(ROUND, unavailable=())
+
+
+def test_who_is_unavailable_is_no_player():
+    assert ROUND.players() == replace(ROUND, unavailable=()).players()
 
 
 def test_a_folder_without_a_run(tmp_path):

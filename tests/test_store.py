@@ -13,9 +13,11 @@ from contextlib import closing
 import pytest
 from helpers import ROOT, write_submission
 
+from harness.atomic import write_atomic
 from harness.digest import digest_bytes
 from harness.errors import StoreDamagedError, UserError
 from harness.store import Store
+from harness.weights import Weights
 
 
 @pytest.fixture
@@ -319,4 +321,55 @@ def test_kept_code_is_a_copy_that_nobody_changes(store, tmp_path):
 def test_code_whose_copy_fails_is_not_kept(store, tmp_path):
     with pytest.raises(FileNotFoundError):
         store.keep_code("digest", tmp_path / "absent")
-    assert not (store.code / "digest").exists()
+    assert list(store.code.iterdir()) == []
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Weights that lie outside the submission."""
+    path = tmp_path / "cache/tiny.safetensors"
+    write_atomic(path, b"1")
+    path.chmod(0o644)
+    return Weights("tiny", path, digest_bytes(b"1"))
+
+
+def test_weights_from_elsewhere_become_a_file_of_the_copy(store, tmp_path, weights):
+    folder = write_submission(tmp_path / "sub")
+    kept = store.keep_code("digest", folder, [weights])
+    assert (kept / "weights/tiny.safetensors").samefile(weights.path)
+    assert sorted(path.name for path in folder.iterdir()) == ["metadata.json", "run.sh"]
+    before = kept.stat()
+    after = store.keep_code("digest", folder, [weights]).stat()
+    assert (after.st_ino, after.st_ctime_ns) == (before.st_ino, before.st_ctime_ns), "it is not made again"
+
+
+def test_weights_beside_files_of_its_own(store, tmp_path, weights):
+    folder = write_submission(tmp_path / "sub", files={"weights/own.safetensors": "2"})
+    own = Weights("own", folder / "weights/own.safetensors", digest_bytes(b"2"))
+    kept = store.keep_code("digest", folder, [own, weights])
+    found = {path.name: path.read_text() for path in (kept / "weights").iterdir()}
+    assert found == {"own.safetensors": "2", "tiny.safetensors": "1"}
+    assert not (kept / own.place).samefile(own.path)
+
+
+def test_weights_that_are_replaced_as_a_whole_leave_the_copy_as_it_was(store, tmp_path, weights):
+    kept = store.keep_code("digest", write_submission(tmp_path / "sub"), [weights])
+    write_atomic(weights.path, b"2")
+    assert (kept / weights.place).read_bytes() == b"1"
+
+
+def test_a_copy_whose_weights_were_rewritten_in_place_is_made_anew(store, tmp_path, weights):
+    folder = write_submission(tmp_path / "sub")
+    kept = store.keep_code("digest", folder, [weights])
+    weights.path.write_bytes(b"2")
+    assert (kept / weights.place).read_bytes() == b"2", "that is what a link does"
+    write_atomic(weights.path, b"1")
+    assert store.keep_code("digest", folder, [weights]) == kept
+    assert (kept / weights.place).read_bytes() == b"1"
+    assert [path.name for path in store.code.iterdir()] == ["digest"]
+
+
+def test_weights_that_change_while_they_are_taken_in_stop_it(store, tmp_path, weights):
+    weights.path.write_bytes(b"2")
+    with pytest.raises(UserError, match="the weights tiny changed while they were read; run again"):
+        store.keep_code("digest", write_submission(tmp_path / "sub"), [weights])

@@ -65,8 +65,9 @@ def test_the_additions_are_optional_keys(tmp_path):
         "labels": "cifar10",
         "gpu": False,
         "deterministic": False,
+        "weights": ["inception_v3"],
     }
-    found = load_submission(write(tmp_path, **extra))
+    found = load_submission(write(tmp_path, files={"weights/inception_v3.safetensors": "1"}, **extra))
     assert found.name == "Fast one"
     assert found.metadata.model_dump(include=set(extra)) == extra
 
@@ -95,6 +96,9 @@ NAMES_AN_IMAGE = "is the name of a container image, such as python:3.11-slim"
         ({"container_gpu": ""}, f"container_gpu: {NAMES_AN_IMAGE}; got ''"),
         ({"gpu": "yes"}, "gpu: should be a valid boolean; got 'yes'"),
         ({"description": 3}, "description: should be a valid string; got 3"),
+        ({"weights": "inception_v3"}, "weights: should be a valid list; got 'inception_v3'"),
+        ({"weights": ["a", "b", "a"]}, "weights: names one file twice; got ['a', 'b', 'a']"),
+        ({"weights": ["a", 3]}, "weights.1: should be a valid string; got 3"),
     ],
 )  # fmt: skip
 def test_a_wrong_key(tmp_path, changes, fault):
@@ -105,6 +109,14 @@ def test_a_wrong_key(tmp_path, changes, fault):
 def test_a_name_that_files_and_tables_could_not_hold(tmp_path, name):
     (line,) = faults(write(tmp_path, name=name))
     assert line.startswith("metadata.json: name: is 1 to 64 of the characters")
+
+
+@pytest.mark.parametrize("name", ["", "A", "a-b", "a.b", "../a", "a/b", "a\n", "ä", "x" * 65])
+def test_a_name_of_weights_that_could_lead_elsewhere(tmp_path, name):
+    (line,) = faults(write(tmp_path, weights=["fine_1", name]))
+    assert line.startswith(
+        "metadata.json: weights.1: is 1 to 64 of the characters a-z 0-9 _, the name of a weights file"
+    )
 
 
 @pytest.mark.parametrize("entry", ["", "/bin/sh", "../run.sh", "a/../../run.sh", "-c", "run\n.sh", "\x1b.sh"])

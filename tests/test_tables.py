@@ -3,6 +3,7 @@ and every answer stands in the Parquet tables once."""
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from harness.leaderboard import build_leaderboard
 from harness.publish.tables import classifications, markdown, write_results
+from harness.records import Role
+from harness.round import Unavailable
 from harness.scoring import NO_ANSWER, UNKNOWN
 
 FILES = {
@@ -181,4 +184,20 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header():
 
 
 def test_sections_of_nobody_are_left_out():
-    assert "## Targeted attacks" not in page(score_table(np.ones((1, 1, 1, 2))))
+    text = page(score_table(np.ones((1, 1, 1, 2))))
+    assert "## Targeted attacks" not in text
+    assert "Unavailable" not in text
+
+
+def test_the_page_ends_with_who_is_unavailable_and_what_would_help():
+    table = example()
+    left_out = (
+        Unavailable("x", Role.ATTACK, "its weights w are gone", "harness weights fetch w"),
+        Unavailable("y", Role.DEFENSE, "it needs an engine", "--sandbox docker"),
+    )
+    board = build_leaderboard(replace(make_round(table), unavailable=left_out), table, make_audits(table), "fair")
+    assert markdown(board).endswith(
+        "## Unavailable\n\n| type | name | reason | remedy |\n| --- | --- | --- | --- |\n"
+        "| attack | x | its weights w are gone | `harness weights fetch w` |\n"
+        "| defense | y | it needs an engine | `--sandbox docker` |\n"
+    )

@@ -11,7 +11,7 @@ from harness.index import CallRecord
 from harness.leaderboard import build_leaderboard
 from harness.plan import attack_call
 from harness.records import Fault, ImageAudit, Outcome, Role, Verdict
-from harness.round import RoundImage
+from harness.round import RoundImage, Unavailable
 from harness.runner import Progress
 from harness.scoring import UNKNOWN
 from harness.terminal import FAILED_SHOWN, Terminal, last_lines, plain_table
@@ -136,6 +136,15 @@ def test_rankings_of_nobody_are_left_out_and_an_incomplete_board_says_so():
     complete = Screen()
     complete.terminal.leaderboard(board())
     assert "incomplete" not in complete.text
+
+
+def test_what_would_help_can_be_copied_from_a_narrow_screen():
+    screen = Screen(40)
+    screen.terminal.unavailable(
+        [Unavailable("x", Role.DEFENSE, "its weights [b]", "harness weights fetch " + "w" * 60)]
+    )
+    line = f"x (defense) is unavailable: its weights [b]; remedy: harness weights fetch {'w' * 60}\n"
+    assert screen.text == line
 
 
 def test_numbers_are_never_cut():

@@ -28,6 +28,8 @@ def main(arguments: argparse.Namespace) -> int:
         made = known_attack_calls(round_, store)
         known, to_do = _attack_rows(table, round_, prepared.attacks, made)
         _defense_rows(table, round_, prepared.defenses, made, store)
+        for one in round_.unavailable:
+            table.add_row(one.type, one.name, "-", "-", "unavailable")
         terminal.console.print(table)
     terminal.say(f"{known} attack calls are known, {to_do} would be made; a defense is called for what it has not seen")
     return OK

@@ -16,6 +16,7 @@ def main(arguments: argparse.Namespace) -> int:
     with terminal.live():
         result = play(tournament, terminal)
     terminal.leaderboard(result.board)
+    terminal.unavailable(result.round.unavailable)
     terminal.failures(result.failed)
     terminal.say(_summary(result))
     for line in result.given_up:

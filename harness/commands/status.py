@@ -28,6 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
     state = "complete" if not table.holes else f"incomplete, {table.holes} answers are not known yet"
     terminal.say(f"{round_.tournament}: {total - table.holes} of {total} answers, {state}")
     terminal.console.print(_ledger(round_, calls))
+    terminal.unavailable(round_.unavailable)
     terminal.failures([call for call in calls if call.verdict is not Verdict.OK])
     if attempts:
         terminal.say(f"our own side failed {len(attempts)} times; such calls are tried again and never scored")

@@ -84,15 +84,23 @@ def markdown(board: Board) -> str:
     attack_columns = ["where clean is correct", "against the hardest", "mean L-inf"]
     lines += _section("Attacks", attack_columns, map(_attack_cells, board["attacks"]))
     lines += _section("Targeted attacks", attack_columns, map(_attack_cells, board["targeted_attacks"]))
+    lines += _table("Unavailable", ["type", "name", "reason", "remedy"], map(_unavailable_cells, board["unavailable"]))
     return "\n".join(lines)
 
 
 def _section(title: str, columns: Sequence[str], rows: Iterable[list[str]]) -> list[str]:
-    header = ["rank", "name", "score", "interval", *columns]
+    return _table(title, ["rank", "name", "score", "interval", *columns], rows)
+
+
+def _table(title: str, header: Sequence[str], rows: Iterable[list[str]]) -> list[str]:
     body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
     if not body:
         return []
     return [f"## {title}", "", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *body, ""]
+
+
+def _unavailable_cells(row: Board) -> list[str]:
+    return [row["type"], row["name"], row["reason"], f"`{row['remedy']}`"]
 
 
 def common_cells(row: Board) -> list[str]:

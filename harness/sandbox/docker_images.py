@@ -5,6 +5,7 @@ label in the engine: any Dockerfile can set those.
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,12 +38,15 @@ class Images:
         self._setting = setting
 
     def image_of(self, submission: Submission, use_gpu: bool) -> str:
-        """The id of the image. Raises: UserError where it is not to be had."""
+        """The id of the image; what the organiser says of its name stands over what the submission brings.
+
+        Raises: UserError where it is not to be had.
+        """
         name = submission.container(use_gpu)
-        if (submission.folder / "Dockerfile").exists():
-            return self._build(submission.folder, f"submission {submission.name}", None)
         if name in self._setting.images:
             return self._build(self._setting.images[name], name, name)
+        if (submission.folder / "Dockerfile").exists():
+            return self._build(submission.folder, f"submission {submission.name}", None)
         return self._find_or_pull(name, submission)
 
     def _build(self, folder: Path, title: str, tag: str | None) -> str:
@@ -50,13 +54,19 @@ class Images:
         if not (folder / "Dockerfile").is_file():
             raise UserError(f"{folder}: has no Dockerfile to build {title} from; mend 'images' in the tournament file")
         arguments = {key: os.environ[key] for key in BUILD_ARGUMENTS if tag and key in os.environ}
-        context = _digest_context(folder, arguments)
+        context = _digest_context(folder, arguments | self._bases(folder))
         known = self._setting.built.get(context)
         if known is None or not self._is_there(known):
             self._setting.say(f"building the image of {title} from {folder} (off the clock)")
             known = self._send(folder, tag, arguments)
             self._setting.built[context] = known
         return known
+
+    def _bases(self, folder: Path) -> dict[str, str]:
+        """Those of the organiser's images that the Dockerfile of `folder` names, built first: name -> id."""
+        words = re.split(r"[\s=]+", (folder / "Dockerfile").read_text(errors="replace"))
+        others = {name: other for name, other in self._setting.images.items() if name in words and other != folder}
+        return {name: self._build(other, name, name) for name, other in others.items()}
 
     def _is_there(self, image: str) -> bool:
         try:

@@ -5,7 +5,9 @@ does not isolate: a submission may read what the user may read, and reach the ne
 """
 
 import errno
+import filecmp
 import importlib.metadata
+import json
 import os
 import resource
 import signal
@@ -18,21 +20,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
+from urllib.parse import unquote, urlsplit
 
 import psutil
 
-from harness.digest import digest_value
+from harness.digest import digest_files, digest_value, tree_files
 from harness.errors import InfrastructureError
 from harness.records import Limits, Verdict
 from harness.sandbox import Ending, Job, Setting
 from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log
 from harness.sandbox.watch import staged_bytes, watch
-from harness.submission import Submission
+from harness.submission import Submission, UnavailableError
 from harness.trees import remove_tree
+
+OWN_DISTRIBUTION = "adversarial-harness"
 
 STORE_VARIABLE = "HARNESS_STORE"
 CALL_VARIABLE = "HARNESS_CALL"
 """Carried by everything that a call starts, so that even what left its session is found and ended."""
+
+NO_CONTAINERS = "its container image is built from its own Dockerfile, and the process sandbox has no containers"
 
 OUR_OWN = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY)
 """Why a program may not start through no fault of its own. ETXTBSY: another thread began a process while this
@@ -50,7 +57,16 @@ class Backend:
         self._runtime = environment_digest()
 
     def prepare(self, submission: Submission, use_gpu: bool) -> str:
+        if self._brings_its_own_packages(submission, use_gpu):
+            raise UnavailableError(submission, NO_CONTAINERS, "--sandbox docker")
         return self._runtime
+
+    def _brings_its_own_packages(self, submission: Submission, use_gpu: bool) -> bool:
+        """Whether its image is built from its own Dockerfile, also where the organiser builds just that one."""
+        own, given = submission.folder / "Dockerfile", self._setting.images.get(submission.container(use_gpu))
+        if given is None or not own.is_file():
+            return own.exists()
+        return (given / "Dockerfile").is_file() and filecmp.cmp(own, given / "Dockerfile", shallow=False)
 
     def check(self) -> None:
         """There is nothing that could have gone away."""
@@ -120,9 +136,26 @@ class Backend:
 
 
 def environment_digest() -> str:
-    """Stands for the container's digest: the Python version and every installed distribution."""
-    installed = sorted(f"{item.name}=={item.version}" for item in importlib.metadata.distributions())
-    return "process:" + digest_value("environment", [sys.version, installed])
+    """Stands for the container's digest: the Python version and every installed distribution.
+
+    Each counts once: a project's own is found twice where it is also built in the folder that one stands in. Of
+    one that is installed from a folder where it lies, the files count too: they change under one version. Only
+    the harness itself does not, which no submission uses.
+    """
+    found = list(importlib.metadata.distributions())
+    installed = {f"{item.name}=={item.version}" for item in found}
+    edited = {_digest_of_editable(item) for item in found if item.name != OWN_DISTRIBUTION}
+    return "process:" + digest_value("environment", [sys.version, sorted(installed), sorted(filter(None, edited))])
+
+
+def _digest_of_editable(item: importlib.metadata.Distribution) -> str | None:
+    """The digest of its packages' files, if it is installed from a folder where it lies."""
+    origin = json.loads(item.read_text("direct_url.json") or "{}")
+    if not origin.get("dir_info", {}).get("editable"):
+        return None
+    folder = Path(unquote(urlsplit(origin["url"]).path))
+    names = (item.read_text("top_level.txt") or "").split()
+    return digest_files("editable", None, [file for name in names for file in tree_files(folder / name)])
 
 
 class _Family:

@@ -1,0 +1,15 @@
+"""`harness weights`: published weights of networks. The participant kit knows them; this only calls it."""
+
+import argparse
+import subprocess
+import sys
+from importlib.util import find_spec
+
+from harness.errors import UserError
+
+
+def main(arguments: argparse.Namespace) -> int:
+    if find_spec("advkit") is None:
+        raise UserError("weights belong to the participant kit: pip install 'submissions/kit[fetch]' installs it")
+    command = [sys.executable, "-m", "advkit.weights", arguments.action, *arguments.rest]
+    return subprocess.run(command, check=False).returncode
