@@ -47,7 +47,7 @@ test: venv ## lint, types, all tests
 	@$(BIN)/pytest
 
 results: venv ## play tournaments/transfer.yaml on DEV=FOLDER (images/, dev_dataset.csv) and write docs/results.md
-	@$(BIN)/harness run tournaments/transfer.yaml --dataset-dir $(if $(DEV),$(DEV),dataset/nips2017_dev)
+	@$(BIN)/harness run tournaments/transfer.yaml --limit 100 --dataset-dir $(if $(DEV),$(DEV),dataset/nips2017_dev)
 	@$(BIN)/python docs/results.py runs/transfer
 
 lock: venv ## resolve the pins again, keeping those that still fit; UPGRADE=1 takes the newest

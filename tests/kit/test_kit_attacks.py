@@ -1,16 +1,20 @@
 """The one loop of all attacks against arithmetic that is done here without automatic differentiation.
 
 A linear convolutional network has the same Jacobian everywhere: the network's answers to unit images. From it the
-gradient of the cross-entropy is a formula, Jacobian^T (softmax - one_hot).
+gradient of each loss is a formula: of the cross-entropy Jacobian^T (softmax - one_hot).
 """
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
-from advkit.attacks import TOWARDS, ascend, loss_gradient, random_start
+from advkit.attacks import TOWARDS, ascend, logit, loss_gradient, margin, sign_start, uniform_start
+from advkit.images import clip_to_ball
+from advkit.tensors import to_pixels, to_tensor
 
 SHAPE = (3, 6, 6)
 CLASSES = 5
@@ -31,17 +35,38 @@ def x():
 LABELS = torch.tensor([0, 1, 2, 3])
 
 
-def closed_form_gradient(network, x, classes):
+def jacobian_of(network):
+    """CLASSES x values of an image."""
     units = torch.eye(np.prod(SHAPE), dtype=torch.float64).reshape(-1, *SHAPE)
-    jacobian = (network(units) - network(torch.zeros(1, *SHAPE, dtype=torch.float64))).T
+    return (network(units) - network(torch.zeros(1, *SHAPE, dtype=torch.float64))).T
+
+
+def closed_form_gradient(network, x, classes):
     residual = network(x).softmax(dim=1) - F.one_hot(classes, CLASSES)
-    return (residual @ jacobian).reshape(x.shape)
+    return (residual @ jacobian_of(network)).reshape(x.shape)
 
 
 def test_the_gradient_is_the_closed_form(network, x):
     expected = closed_form_gradient(network, x, LABELS)
     assert torch.allclose(loss_gradient(network, LABELS)(x), expected)
     assert torch.allclose(loss_gradient(network, LABELS, TOWARDS)(x), -expected)
+
+
+def test_away_from_a_logit_is_down_its_row_of_the_jacobian(network, x):
+    expected = -jacobian_of(network)[LABELS].reshape(x.shape)
+    assert torch.allclose(loss_gradient(network, LABELS, loss=logit)(x), expected)
+
+
+def test_the_margin_climbs_the_best_other_class(network, x):
+    logits = network(x)
+    rivals = [max(set(range(CLASSES)) - {label}, key=row.__getitem__) for label, row in enumerate(logits.tolist())]
+    jacobian = jacobian_of(network)
+    expected = (jacobian[rivals] - jacobian[LABELS]).reshape(x.shape)
+    assert torch.allclose(loss_gradient(network, LABELS, loss=margin)(x), expected)
+    changed = logits.argmax(dim=1) != LABELS
+    assert changed.any()
+    assert not changed.all()
+    assert torch.equal(margin(logits, LABELS) > 0, changed)
 
 
 @pytest.mark.parametrize("epsilon", [1, 16, 255])
@@ -84,10 +109,45 @@ def test_the_sign_decides_whether_the_loss_rises_or_falls(network, x):
     assert loss(away) > loss(x) > loss(towards)
 
 
-def test_a_random_start_is_in_the_ball_and_is_where_the_loop_begins(x):
-    start = random_start(x, 8, [np.random.default_rng(seed) for seed in range(4)])
-    assert 7 / 255 < (start - x).abs().max() <= 8 / 255 + 1e-12
-    again = ascend(x, torch.zeros_like, epsilon=8, step_size=1, steps=2, start=start)
-    assert torch.equal(again, start)
-    alone = random_start(x[3:], 8, [np.random.default_rng(3)])
-    assert torch.equal(start[3:], alone)
+@pytest.mark.parametrize("start", [uniform_start, sign_start])
+def test_a_random_start_is_in_the_ball_and_is_where_the_loop_begins(x, start):
+    begin = start(x, 8, [np.random.default_rng(seed) for seed in range(4)])
+    assert 7 / 255 < (begin - x).abs().max() <= 8 / 255 + 1e-12
+    again = ascend(x, torch.zeros_like, epsilon=8, step_size=1, steps=2, start=begin)
+    assert torch.equal(again, begin)
+    alone = start(x[3:], 8, [np.random.default_rng(3)])
+    assert torch.equal(begin[3:], alone)
+
+
+def test_a_start_of_signs_is_a_corner_and_a_uniform_one_is_anywhere(x):
+    middle = torch.full_like(x, 0.5)
+    generators = [np.random.default_rng(seed) for seed in range(4)]
+    corner, anywhere = ((start(middle, 8, generators) - middle) * 255 for start in (sign_start, uniform_start))
+    assert torch.allclose(corner.abs(), torch.full_like(x, 8))
+    assert corner.mean().abs() < 2  # 432 signs: three deviations are 1.2
+    assert anywhere.max() > 7
+    assert anywhere.min() < -7
+    assert 3.5 < anywhere.abs().mean() < 4.5
+
+
+@given(st.integers(1, 255), st.integers(1, 4), st.floats(0.01, 1), st.sampled_from([None, uniform_start, sign_start]))
+def test_rounded_pixels_are_in_the_ball_for_every_epsilon(epsilon, steps, relative_step_size, start):
+    pixels = np.random.default_rng(epsilon).integers(0, 256, (2, 6, 6, 3), dtype=np.uint8)
+    x = to_tensor(pixels)
+    generators = [np.random.default_rng(seed) for seed in range(2)]
+    x_adv = ascend(
+        x,
+        lambda x_adv: torch.cos(40 * x_adv),
+        epsilon=epsilon,
+        step_size=relative_step_size * epsilon,
+        steps=steps,
+        start=start and start(x, epsilon, generators),
+    )
+    assert x_adv.min() >= 0
+    assert x_adv.max() <= 1
+    found = to_pixels(x_adv)
+    assert np.array_equal(clip_to_ball(found, pixels, epsilon), found)
+
+
+def test_where_the_gradient_is_zero_nothing_moves(x):
+    assert torch.equal(ascend(x, torch.zeros_like, epsilon=8, step_size=8, steps=3), x)

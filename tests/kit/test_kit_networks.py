@@ -3,6 +3,8 @@
 Wrong preprocessing or a wrong label base does not fail, it costs accuracy without a word.
 """
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,8 @@ from advkit.labels import label_of
 from advkit.networks import NETWORKS, load_network, predict, resize
 from advkit.tensors import to_tensor
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="module")
 def lite0():
@@ -26,7 +30,24 @@ def x(photos):
     return to_tensor(read_images(list_images(photos.folder)))
 
 
+SHIPPED = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
+FETCHED = sorted(NETWORKS.keys() - SHIPPED)
+MODELS = (ROOT / "docs" / "models.md").read_text()
+
+
 @pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_is_described(name):
+    assert f"| `{name}` |" in MODELS
+
+
+@pytest.mark.parametrize("name", FETCHED)
+def test_weights_that_are_nowhere_are_named_with_the_command(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_WEIGHTS", str(tmp_path))
+    with pytest.raises(KitError, match=f"no {name}.safetensors in .*; get it with: harness weights fetch {name}$"):
+        load_network("efficientnet_lite0", name)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_photographs_are_classified(photos, x, name):
     classes = predict(load_network(name), x).tolist()
     correct = [
@@ -46,7 +67,7 @@ def test_folding_does_not_change_the_function(lite0, x):
     assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-@pytest.mark.parametrize("size", [(299, 299), (200, 320), (224, 224)])
+@pytest.mark.parametrize("size", [(299, 299), (200, 320), (299, 224), (224, 224)])
 def test_resizing_is_bicubic_interpolation(size):
     x = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
     expected = F.interpolate(x, size=(224, 224), mode="bicubic")

@@ -6,6 +6,7 @@ The folder is someone else's (read-only), there is no home, and the working dire
 import csv
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -15,28 +16,23 @@ import numpy as np
 import pytest
 
 from advkit.images import list_images, read_images
-from advkit.labels import label_of
-from advkit.networks import load_network, predict
-from advkit.tensors import to_tensor
 
 SUBMISSIONS = Path(__file__).resolve().parents[2] / "submissions"
 FOLDERS = sorted(path.parent for path in SUBMISSIONS.glob("*/*/metadata.json"))
-ATTACKS = [folder for folder in FOLDERS if folder.parent.name != "defenses"]
+FOOLBOX = SUBMISSIONS / "attacks/foolbox_adam_pgd"
 EPSILON = 16
-# What an iterative attack must reach on its own surrogate.
-AIMS = {
-    "ifgsm": lambda photos, name, label: label != photos.true_labels[name],
-    "iter_target_class": lambda photos, name, label: label == photos.target_labels[name],
-}
+
+
+def program_of(folder):
+    return tuple((folder / name).read_bytes() for name in ("attack.py", "run_attack.sh"))
+
+
+# One folder of each program; test_kit_configurations.py has those with the same program and another config.yaml.
+PROGRAMS = list({program_of(folder): folder for folder in FOLDERS if folder.parent.name != "defenses"}.values())
 
 
 def name_of(folder):
     return folder.name
-
-
-def surrogate_labels(pixels):
-    classes = predict(load_network("efficientnet_lite0"), to_tensor(pixels))
-    return [label_of(index) for index in classes.tolist()]
 
 
 @pytest.fixture
@@ -62,16 +58,25 @@ def copy(tmp_path):
 def attack(call, copy, input_dir, tmp_path):
     """Run an attack on the three photographs; gives the folder of what it made."""
 
-    def attack(folder, inputs=input_dir, seed=0):
-        output_dir = Path(tmp_path, f"output-{len(list(tmp_path.iterdir()))}")
-        output_dir.mkdir()
+    def attack(folder, inputs=input_dir, seed=0, config=None):
+        made = Path(tmp_path, f"output-{len(list(tmp_path.iterdir()))}")
+        made.mkdir()
         entry_point = tmp_path / "code" / folder.name / "run_attack.sh"
-        entry_point = entry_point if entry_point.exists() else copy(folder)
-        result = call(entry_point, inputs, output_dir, EPSILON, seed=seed)
+        entry_point = entry_point if entry_point.exists() else copy(folder, config)
+        result = call(entry_point, inputs, made, EPSILON, seed=seed)
         assert (result.returncode, result.stderr) == (0, "")
-        return output_dir
+        return made
 
     return attack
+
+
+def check_images(folder, input_dir, made):
+    """Every image is there, inside the ball, and the ball is used."""
+    clean = list_images(input_dir)
+    assert sorted(path.name for path in made.iterdir()) == [path.name for path in clean]
+    pixels = read_images(list_images(made))
+    difference = np.abs(pixels.astype(int) - read_images(clean))
+    assert difference.max() == (0 if folder.name == "noop" else EPSILON)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
@@ -84,17 +89,43 @@ def test_metadata_says_what_the_contract_wants(folder):
     assert {"container", "container_gpu", "description"} <= metadata.keys()
 
 
-@pytest.mark.parametrize("folder", ATTACKS, ids=name_of)
-def test_an_attack_writes_every_image_inside_the_ball(attack, input_dir, photos, folder):
-    output_dir = attack(folder)
-    clean, adversarial = (list_images(folder) for folder in (input_dir, output_dir))
-    assert sorted(path.name for path in output_dir.iterdir()) == [path.name for path in clean]
-    pixels = read_images(adversarial)
-    difference = np.abs(pixels.astype(int) - read_images(clean))
-    assert difference.max() == (0 if folder.name == "noop" else EPSILON)
-    if folder.name in AIMS:
-        labels = surrogate_labels(pixels)
-        assert all(AIMS[folder.name](photos, path.name, label) for path, label in zip(clean, labels, strict=True))
+@pytest.mark.parametrize("folder", [folder for folder in PROGRAMS if folder != FOOLBOX], ids=name_of)
+def test_an_attack_writes_every_image_inside_the_ball(attack, input_dir, folder):
+    check_images(folder, input_dir, attack(folder))
+
+
+def test_the_attack_of_a_library_does_not_ask_for_git(attack, input_dir, tmp_path, monkeypatch):
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "dirname").symlink_to(shutil.which("dirname"))
+    monkeypatch.setattr(os, "defpath", str(programs))  # where `call` looks for all programs but Python
+    config = "{surrogates: [efficientnet_lite0], steps: 2, relative_step_size: 0.5}"
+    check_images(FOOLBOX, input_dir, attack(FOOLBOX, config=config))
+
+
+def test_perlin_noise_is_one_perturbation_for_every_image(attack, input_dir):
+    folder = SUBMISSIONS / "attacks/perlin_noise"
+    first, again, other = (read_images(list_images(attack(folder, seed=seed))) for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    clean = read_images(list_images(input_dir)).astype(int)
+    untouched_by_the_range = (clean >= EPSILON) & (clean <= 255 - EPSILON)
+    highest, lowest = (
+        extreme(np.where(untouched_by_the_range, first - clean, -sign * EPSILON), axis=(0, 3))
+        for extreme, sign in ((np.max, 1), (np.min, -1))
+    )
+    seen = untouched_by_the_range.any(axis=(0, 3))
+    assert np.array_equal(highest[seen], lowest[seen])
+    assert set(np.unique(highest[seen]).tolist()) == {-EPSILON, EPSILON}
+    assert seen.mean() > 0.9
+
+
+def test_perlin_noise_vanishes_on_its_lattice_and_is_smooth():
+    perlin = runpy.run_path(str(SUBMISSIONS / "attacks/perlin_noise/attack.py"))["perlin"]
+    noise = perlin((121, 181), 20, np.random.default_rng(0))
+    assert np.allclose(noise[::20, ::20], 0)
+    assert noise.std() > 0.1
+    assert max(np.abs(np.diff(noise, axis=axis)).max() for axis in (0, 1)) < 3 / 20
 
 
 def test_noop_copies_bytes(attack, input_dir):
@@ -148,14 +179,14 @@ def test_a_missing_output_folder_is_noticed_before_the_work(call, copy, input_di
 
 
 def test_a_wrong_configuration_is_one_line_and_exit_code_1(call, copy, input_dir, tmp_path):
-    entry_point = copy(SUBMISSIONS / "defenses/efficientnet_lite0", config="network: efficientnet_light0\n")
+    entry_point = copy(SUBMISSIONS / "defenses/efficientnet_lite0", config="networks: efficientnet_light0\n")
     result = call(entry_point, input_dir, tmp_path / "result.csv")
     message = "error: network 'efficientnet_light0' is unknown: did you mean efficientnet_lite0?\n"
     assert (result.returncode, result.stderr) == (1, message)
     assert not (tmp_path / "result.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["noop", "random_noise"])
+@pytest.mark.parametrize("name", ["noop", "random_noise", "perlin_noise"])
 def test_an_attack_without_a_network_starts_without_torch(name):
     script = SUBMISSIONS / "attacks" / name / "attack.py"
     code = f"import runpy, sys; runpy.run_path({str(script)!r}); sys.exit('torch' in sys.modules)"

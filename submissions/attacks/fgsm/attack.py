@@ -19,7 +19,7 @@ def fgsm(job: AttackJob) -> None:
     """Step away from the surrogate's own answer for the clean image: an attack knows no true labels."""
     config = job.read_config(Config)
     network = load_network(*config.surrogates)
-    for batch in job.batches(batch_size()):
+    for batch in job.batches(batch_size(network, *job.image_size)):
         x = to_tensor(batch.pixels)
         gradient = loss_gradient(network, predict(network, x))
         x_adv = ascend(x, gradient, epsilon=job.epsilon, step_size=job.epsilon, steps=1)

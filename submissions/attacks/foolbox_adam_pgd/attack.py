@@ -24,7 +24,7 @@ def foolbox_adam_pgd(job: AttackJob) -> None:
     config = job.read_config(Config)
     network = load_network(*config.surrogates)
     attack = LinfAdamPGD(rel_stepsize=config.relative_step_size, steps=config.steps, random_start=False)
-    for batch in job.batches(batch_size()):
+    for batch in job.batches(batch_size(network, *job.image_size)):
         x = to_tensor(batch.pixels)
         model = PyTorchModel(network, bounds=(0, 1), device=x.device)
         x_adv, _, _ = attack(model, x, predict(network, x), epsilons=job.epsilon / 255)

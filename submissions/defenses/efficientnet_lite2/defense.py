@@ -1,4 +1,4 @@
-"""The network that config.yaml names, behind the input transformations that it lists."""
+"""The networks, input transformations and votes that config.yaml lists."""
 
 from advkit.classify import classify
 from advkit.run import defense_main

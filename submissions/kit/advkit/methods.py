@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from math import pi
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -17,9 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advkit.attacks import Gradient
-from advkit.config import check_arguments, parameters_of, pick
+from advkit.config import Range, check_arguments, parameters_of, pick
+from advkit.errors import KitError
 
 Method = Callable[[Gradient, "Setting"], Gradient]
+NotNegative = Annotated[float, Range(0)]
+Share = Annotated[float, Range(0, 1)]
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Setting:
         return [torch.Generator(self.x.device).manual_seed(seed) for seed in seeds]
 
 
-def momentum(gradient: Gradient, setting: Setting, decay: float = 1.0, nesterov: bool = False) -> Gradient:
+def momentum(gradient: Gradient, setting: Setting, decay: NotNegative = 1.0, nesterov: bool = False) -> Gradient:
     """Add up gradients, each divided by its mean absolute value (MI-FGSM, Dong et al., arXiv:1710.06081, eq. 6).
 
     With `nesterov` the gradient is taken one step of the momentum ahead (NI-FGSM, Lin et al.,
@@ -65,7 +68,7 @@ def momentum(gradient: Gradient, setting: Setting, decay: float = 1.0, nesterov:
     return accumulated
 
 
-def variance(gradient: Gradient, setting: Setting, samples: int = 20, radius: float = 1.5) -> Gradient:
+def variance(gradient: Gradient, setting: Setting, samples: int = 20, radius: NotNegative = 1.5) -> Gradient:
     """Correct the gradient by how it varied around the last iterate (VMI-FGSM, Wang and He, arXiv:2103.15571, eq. 8).
 
     samples: neighbours, drawn uniformly within `radius` times epsilon.
@@ -90,8 +93,10 @@ def smoothing(gradient: Gradient, setting: Setting, size: int = 15, deviations: 
     """Blur the gradient: about the mean over shifted images (TI-FGSM, Dong et al., arXiv:1904.02884, section 3.3).
 
     size: odd width of the Gaussian kernel in pixels; its half is `deviations` standard deviations, as the
-    authors have it. Zeros stand outside the image.
+    authors have it. Zeros stand outside the image. Raises KitError for an even size.
     """
+    if size % 2 == 0:
+        raise KitError(f"method smoothing: size {size} is even, so the kernel has no middle; take {size + 1}")
     line = torch.exp(-(torch.linspace(-deviations, deviations, size) ** 2) / 2)
     line = (line / line.sum()).to(setting.x).expand(3, 1, -1)
 
@@ -102,7 +107,12 @@ def smoothing(gradient: Gradient, setting: Setting, size: int = 15, deviations: 
     return blurred
 
 
-def diversity(gradient: Gradient, setting: Setting, relative_size: float = 1.1, probability: float = 0.5) -> Gradient:
+def diversity(
+    gradient: Gradient,
+    setting: Setting,
+    relative_size: Annotated[float, Range(1)] = 1.1,
+    probability: Share = 0.5,
+) -> Gradient:
     """Enlarge each image at random, pad it at random to `relative_size`, and bring it back to its size.
 
     An image is left as it is with 1 - `probability`. Source: DI-FGSM, Xie et al., arXiv:1803.06978, section 3.3
@@ -124,13 +134,13 @@ def scales(gradient: Gradient, setting: Setting, copies: int = 5) -> Gradient:
     return lambda x_adv: sum(factor * gradient(factor * x_adv) for factor in factors) / copies
 
 
-def admix(gradient: Gradient, setting: Setting, copies: int = 3, share: float = 0.2) -> Gradient:
+def admix(gradient: Gradient, setting: Setting, copies: int = 3, share: NotNegative = 0.2) -> Gradient:
     """The mean over x plus `share` of another image of the call (Admix, Wang et al., arXiv:2102.00436, section 3.3)."""
     return lambda x_adv: sum(gradient(x_adv + share * setting.others()) for _ in range(copies)) / copies
 
 
 def spectrum(
-    gradient: Gradient, setting: Setting, copies: int = 20, spread: float = 0.5, deviation: float = 16.0
+    gradient: Gradient, setting: Setting, copies: int = 20, spread: Share = 0.5, deviation: NotNegative = 16.0
 ) -> Gradient:
     """The mean over images with Gaussian noise whose cosine spectrum is scaled at random in 1 +- `spread`.
 

@@ -40,7 +40,7 @@ def perturb(job: AttackJob) -> None:
     methods = make_methods(config.methods)
     network = load_network(*config.surrogates)
     step_size = config.relative_step_size * job.epsilon
-    for batch in job.batches(batch_size()):
+    for batch in job.batches(batch_size(network, *job.image_size)):
         x = to_tensor(batch.pixels)
         classes, sign = objective(job, batch, network, x)
         setting = _setting(job, batch, x, step_size)

@@ -17,7 +17,7 @@ import numpy as np
 
 from advkit.config import read_config
 from advkit.errors import KitError
-from advkit.images import Pixels, clip_to_ball, list_images, read_batches, write_image
+from advkit.images import Pixels, clip_to_ball, list_images, read_batches, read_images, write_image
 from advkit.labels import read_labels, write_labels
 
 Kind = TypeVar("Kind")
@@ -46,6 +46,12 @@ class Job:
     def image_paths(self) -> list[Path]:
         """Every input image, sorted by name."""
         return list_images(self.input_dir)
+
+    @cached_property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the first image, and so of all of them."""
+        height, width, _ = read_images(self.image_paths[:1]).shape[1:]
+        return height, width
 
     def batches(self, size: int = 4) -> Iterator[Batch]:
         """Every input image once, `size` at a time."""
@@ -84,7 +90,16 @@ class AttackJob(Job):
 class DefenseJob(Job):
     """One call of a defense."""
 
+    seed: int
     labels: dict[str, int] = field(default_factory=dict)
+
+    def generator(self, image: Pixels) -> np.random.Generator:
+        """The random stream of one image: it depends on the seed and on the image's pixels, on nothing else.
+
+        So a defense stays a function of one image, whatever its name and whichever others are in the call.
+        """
+        digest = hashlib.sha256(image.tobytes()).digest()
+        return np.random.default_rng([self.seed, int.from_bytes(digest[:16])])
 
     def answer(self, batch: Batch, labels: Sequence[int]) -> None:
         """Note the labels, 1..1000, of a batch."""
@@ -107,7 +122,8 @@ def defense_main(defense: Callable[[DefenseJob], None], script: str) -> None:
 
     def program(input_dir: str, output_file: str) -> None:
         _existing(str(Path(output_file).parent))
-        job = DefenseJob(_folder(script), _existing(input_dir))
+        seed = _integer(os.environ.get("HARNESS_SEED", "0"), "HARNESS_SEED")
+        job = DefenseJob(_folder(script), _existing(input_dir), seed)
         defense(job)
         write_labels(Path(output_file), job.labels)
 

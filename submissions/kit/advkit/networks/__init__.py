@@ -1,0 +1,65 @@
+"""Classifiers with real ImageNet weights.
+
+Each maps x (float32, N x 3 x height x width, 0..1, any size) to logits N x 1000. Where they come from and what was
+verified: docs/models.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from advkit.config import pick
+from advkit.networks.efficientnet_lite import EfficientNetLite
+from advkit.networks.layers import resize
+from advkit.networks.loading import load_published
+from advkit.tensors import device
+
+__all__ = ["NETWORKS", "Ensemble", "load_network", "predict", "resize"]
+
+
+class Ensemble(nn.Module):
+    """The mean of the logits of several networks (Dong et al., arXiv:1710.06081, section 3.3)."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits N x 1000."""
+        return torch.stack([member(x) for member in self.members]).mean(dim=0)
+
+
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
+    "efficientnet_lite0": partial(EfficientNetLite, variant=0, size=224),
+    "efficientnet_lite1": partial(EfficientNetLite, variant=1, size=240),
+    "efficientnet_lite2": partial(EfficientNetLite, variant=2, size=260),
+    "inception_v3": partial(load_published, "inception_v3", "inception_v3"),
+    "inception_v4": partial(load_published, "inception_v4", "inception_v4"),
+    "inception_resnet_v2": partial(load_published, "inception_resnet_v2", "inception_resnet_v2"),
+    "adv_inception_v3": partial(load_published, "inception_v3", "adv_inception_v3"),
+    "ens3_adv_inception_v3": partial(load_published, "inception_v3", "ens3_adv_inception_v3"),
+    "ens4_adv_inception_v3": partial(load_published, "inception_v3", "ens4_adv_inception_v3"),
+    "adv_inception_resnet_v2": partial(load_published, "inception_resnet_v2", "adv_inception_resnet_v2"),
+    "ens_adv_inception_resnet_v2": partial(load_published, "inception_resnet_v2", "ens_adv_inception_resnet_v2"),
+}
+
+
+def load_network(*names: str) -> nn.Module:
+    """A network of NETWORKS, or the ensemble of several, in evaluation mode, its weights constant.
+
+    Raises KitError for an unknown name, and for weights that are nowhere or not those of the network.
+    """
+    # Of the GPU's algorithms for a convolution only some give the same bits twice.
+    torch.backends.cudnn.deterministic = True
+    members = [pick(NETWORKS, name, "network")() for name in names]
+    network = members[0] if len(members) == 1 else Ensemble(members)
+    network.eval().requires_grad_(False)
+    return network.to(device()).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+
+def predict(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """The likeliest class of each image, int64, N, 0..999."""
+    with torch.no_grad():
+        return network(x).argmax(dim=1)

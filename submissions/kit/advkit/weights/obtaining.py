@@ -1,0 +1,91 @@
+"""From the registry to the stored file: which sources may be taken, the download, its check, the import."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from advkit.errors import KitError
+from advkit.weights.checkpoints import need_tensorflow
+from advkit.weights.fetch import Download, Patience, SilentError, UnavailableError
+from advkit.weights.importing import import_file
+from advkit.weights.progress import shown
+from advkit.weights.registry import TF_CHECKPOINT, Model, Registry, Source
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which sources are taken: of one kind, or of all; and what stands in for a digest that nobody published."""
+
+    kind: str | None = None
+    sha256: str | None = None
+    accept_unknown: bool = False
+
+    def sources(self, model: Model) -> tuple[Source, ...]:
+        """In the registry's order. Raises KitError where none is left."""
+        of_kind = [source for source in model.sources if self.kind in (None, source.kind)]
+        if not of_kind:
+            kinds = ", ".join(dict.fromkeys(source.kind for source in model.sources))
+            raise KitError(f"{model.name}: has no source {self.kind}; there is {kinds}")
+        if self.sha256:
+            return tuple(of_kind[:1])
+        if known := tuple(source for source in of_kind if source.sha256 or self.accept_unknown):
+            return known
+        raise KitError(
+            f"{model.name}: no sha256 is known of {of_kind[0].url}; give --sha256 HEX, or take what the host sends "
+            "with --accept-unknown-checksum"
+        )
+
+
+@dataclass
+class Fetcher:
+    """Fetches weights into a folder, and does not ask a host again that did not answer."""
+
+    registry: Registry
+    folder: Path
+    patience: Patience = field(default_factory=Patience)
+    say: Callable[[str], None] = print
+    _silent: set[str] = field(default_factory=set)
+
+    def fetch(self, model: Model, choice: Choice) -> Path:
+        """The stored weights, from the first source that can be had.
+
+        Raises KitError where no source may be taken or can be had, where a file has another size or digest than it
+        should, which removes it, and as `import_file` does.
+        """
+        faults: list[str] = []
+        for source in choice.sources(model):
+            try:
+                return self._fetch(model, source, choice)
+            except UnavailableError as error:
+                faults.append(str(error))
+        raise KitError("\n".join(faults))
+
+    def _fetch(self, model: Model, source: Source, choice: Choice) -> Path:
+        if source.kind == TF_CHECKPOINT:
+            need_tensorflow()
+        download = Download(self.folder, model.name, source, self.patience)
+        with download.locked():
+            self.say(f"{model.name}: {source.url}")
+            self._download(download)
+            digest = download.check(choice.sha256)
+            if choice.sha256 is None and source.sha256 is None:
+                self.say(f"{model.name}: sha256 {digest}, which nothing vouches for; compare it with another copy's")
+            try:
+                path = import_file(self.registry, model, download.part, self.folder, kind=source.kind, origin=source)
+            except KitError:
+                download.remove()
+                raise
+            download.remove()
+            return path
+
+    def _download(self, download: Download) -> None:
+        host = urlsplit(download.source.url).netloc
+        if host in self._silent:
+            raise SilentError(download.how_else("it did not answer before"))
+        try:
+            with shown(download.name) as report:
+                download.run(report)
+        except SilentError:
+            self._silent.add(host)
+            raise
