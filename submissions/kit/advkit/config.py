@@ -1,6 +1,6 @@
 """A submission's own `config.yaml`, checked against the dataclass that uses it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from inspect import Parameter, signature
@@ -78,6 +78,21 @@ def check_arguments(where: str, values: Mapping[Any, Any], parameters: Mapping[s
     required = [name for name, parameter in parameters.items() if parameter.default is Parameter.empty]
     if missing := [name for name in required if name not in values]:
         raise KitError(f"{where}: missing: {', '.join(missing)}")
+
+
+def choose(
+    choices: Mapping[str, Callable[..., Any]], description: Mapping[str, Any], what: str, given: Collection[str]
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function whose `name` a description holds, and the rest of it as arguments.
+
+    given: parameters that the caller fills in. Raises KitError for an unknown name, and as `check_arguments` does.
+    """
+    arguments = dict(description)
+    name = str(arguments.pop("name", ""))
+    function = pick(choices, name, what)
+    parameters = {key: value for key, value in parameters_of(function).items() if key not in given}
+    check_arguments(f"{what} {name}", arguments, parameters)
+    return function, arguments
 
 
 def pick(choices: Mapping[str, Value], name: str, what: str) -> Value:

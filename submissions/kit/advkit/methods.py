@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from advkit.attacks import Gradient
-from advkit.config import Range, check_arguments, parameters_of, pick
+from advkit.config import Range, choose
 from advkit.errors import KitError
 
 Method = Callable[[Gradient, "Setting"], Gradient]
@@ -172,16 +172,8 @@ def make_methods(descriptions: Sequence[Mapping[str, Any]]) -> list[Method]:
 
     Raises KitError for an unknown name, and for parameters that are not those of the method.
     """
-    return [_make(dict(description)) for description in descriptions]
-
-
-def _make(arguments: dict[str, Any]) -> Method:
-    name = str(arguments.pop("name", ""))
-    method = pick(METHODS, name, "method")
-    parameters = parameters_of(method)
-    del parameters["gradient"], parameters["setting"]
-    check_arguments(f"method {name}", arguments, parameters)
-    return partial(method, **arguments)
+    chosen = [choose(METHODS, description, "method", ("gradient", "setting")) for description in descriptions]
+    return [partial(method, **arguments) for method, arguments in chosen]
 
 
 def _through(change: Callable[[Tensor], Tensor], gradient: Gradient, x_adv: Tensor) -> Tensor:

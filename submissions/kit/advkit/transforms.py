@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from advkit.config import Range, check_arguments, parameters_of, pick
+from advkit.config import Range, choose, parameters_of
 from advkit.errors import KitError
 from advkit.images import Pixels, round_pixels
 
@@ -113,16 +113,12 @@ def make_transforms(descriptions: Sequence[Mapping[str, Any]]) -> list[Transform
     Each is called with pixels and generators, one an image. Raises KitError for an unknown name, and for
     parameters that are not those of the transform.
     """
-    return [_make(dict(description)) for description in descriptions]
+    return [_make(description) for description in descriptions]
 
 
-def _make(arguments: dict[str, Any]) -> Transform:
-    name = str(arguments.pop("name", ""))
-    transform = pick(TRANSFORMS, name, "transform")
-    parameters = parameters_of(transform)
-    del parameters["pixels"]
-    is_random = parameters.pop("generators", None) is not None
-    check_arguments(f"transform {name}", arguments, parameters)
+def _make(description: Mapping[str, Any]) -> Transform:
+    transform, arguments = choose(TRANSFORMS, description, "transform", ("pixels", "generators"))
+    is_random = "generators" in parameters_of(transform)
     return partial(transform, **arguments) if is_random else lambda pixels, _: transform(pixels, **arguments)
 
 

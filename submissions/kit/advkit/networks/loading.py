@@ -41,7 +41,7 @@ def load_weights(architecture: str, path: Path) -> Inception:
     Raises KitError for a file that cannot be read, and for names or shapes other than those of the network.
     """
     state = _read(path)
-    network = empty_network(architecture, has_background=_classes(architecture, state) != 1000)
+    network = empty_network(architecture, any(value.shape[:1] == (1001,) for value in state.values()))
     if faults := differences(shapes(network.state_dict()), shapes(state)):
         raise KitError(f"{path}: not the weights of {architecture}: {faults}; make it anew with harness weights")
     network.load_state_dict(state, assign=True)
@@ -77,11 +77,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise KitError(f"{path}: cannot be read as safetensors: {' '.join(str(error).split())}") from error
     return {name: value.float() for name, value in state.items() if not name.endswith(COUNTER)}
-
-
-def _classes(architecture: str, state: Mapping[str, Tensor]) -> int:
-    head = list(empty_network(architecture).state_dict())[-1]
-    return state[head].numel() if head in state else 0
 
 
 def _some(names: list[str], limit: int = 3) -> str:
