@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import yaml
 
 DOCS = Path(__file__).resolve().parent
 SURROGATE = "efficientnet_lite0"
@@ -22,6 +23,8 @@ WHITE_BOX = (SURROGATE, "keras_efficientnet_lite0")
 MIXED = ("efficientnet_lite_ensemble",)
 COMPARED = (("mi_fgsm", "ifgsm"), ("di_fgsm", "mi_fgsm"), ("si_di_ti_mi", "di_fgsm"))
 DRAWS, CONFIDENCE, SEED = 10_000, 0.95, 2017
+NO_ANSWER = -1
+UNATTACKED = ("noop",)
 
 HEAD = """\
 # Which attacks transfer
@@ -56,22 +59,24 @@ class Games:
 def read_games(run: Path) -> Games:
     """From predictions.parquet: an untargeted attack wins with a wrong answer, a targeted one with its target."""
     table = pd.read_parquet(run / "predictions.parquet")
-    table["label"] = table["label"].fillna(-1).astype(int)
+    table["label"] = table["label"].fillna(NO_ANSWER).astype(int)
     defenses = tuple(sorted(table["defense"].unique(), key=lambda name: (name not in WHITE_BOX, name)))
-    correct, wins, targeted = np.zeros((0, 0), dtype=bool), {}, set()
-    for name, games in table.groupby("attack", sort=False):
-        by_defense = games.assign(
-            wrong=games["label"] != games["true_label"], hit=games["label"] == games["target_class"]
+
+    def by_defense(games: pd.DataFrame, flags: pd.Series) -> Flags:
+        return (
+            games.assign(flag=flags)
+            .pivot(index="defense", columns="image", values="flag")
+            .loc[[*defenses]]
+            .to_numpy(bool)
         )
-        if games["targeted"].any():
-            targeted.add(name)
-        aim = by_defense.pivot(index="defense", columns="image", values="hit" if name in targeted else "wrong")
-        won = aim.loc[list(defenses)].to_numpy(dtype=bool)
-        if name == "clean":
-            correct = ~won
-        else:
-            wins[name] = won
-    return Games(defenses, correct, wins, frozenset(targeted))
+
+    right, answered = table["label"] == table["true_label"], table["label"] != NO_ANSWER
+    aims = (answered & ~right).where(~table["targeted"], table["label"] == table["target_class"])
+    played = {str(name): games for name, games in table.groupby("attack", sort=False)}
+    clean = played.pop("clean")
+    wins = {name: by_defense(games, aims[games.index]) for name, games in played.items()}
+    targeted = frozenset(name for name, games in played.items() if games["targeted"].any())
+    return Games(defenses, by_defense(clean, right[clean.index]), wins, targeted)
 
 
 def interval(by_image: npt.NDArray[np.float64]) -> tuple[float, float]:
@@ -115,8 +120,8 @@ def comparison_table(games: Games) -> Iterable[str]:
 
 
 def defense_table(games: Games) -> Iterable[str]:
-    untargeted = [won for name, won in games.wins.items() if name not in games.targeted]
-    yield "| defense | clean accuracy | mean accuracy under the untargeted attacks |"
+    untargeted = [won for name, won in games.wins.items() if name not in games.targeted and name not in UNATTACKED]
+    yield "| defense | clean accuracy | mean accuracy under the untargeted attacks (without noop) |"
     yield "|---|---:|---:|"
     rows = [
         (np.mean([1 - won[number].mean() for won in untargeted]), games.correct[number], name)
@@ -124,6 +129,14 @@ def defense_table(games: Games) -> Iterable[str]:
     ]
     for robust, correct, name in sorted(rows, key=lambda row: -row[0]):
         yield f"| {name} | {with_interval(correct.astype(float))} | {100 * robust:.1f} |"
+
+
+def not_played(games: Games) -> list[str]:
+    """Submissions of tournaments/transfer.yaml that the run did not hold."""
+    folder = DOCS.parent / "tournaments"
+    patterns = yaml.safe_load((folder / "transfer.yaml").read_text())["submissions"]
+    names = {path.name for pattern in patterns for path in folder.glob(pattern)}
+    return sorted(names - {*games.defenses, *games.wins})
 
 
 def short(name: str) -> str:
@@ -153,10 +166,13 @@ def draw(games: Games, path: Path) -> None:
 
 def page(run: Path, games: Games) -> str:
     board = json.loads((run / "leaderboard.json").read_text())
+    if not board["complete"]:
+        raise SystemExit(f"error: {run}: {board['missing_answers']} answers are not known yet; finish the run first")
     untargeted = [name for name in games.wins if name not in games.targeted]
     images = board["dataset"]["images"]
     parts = [
         HEAD.format(images=images, surrogate=SURROGATE),
+        *([f"**Not measured yet:** {', '.join(absent)}."] if (absent := not_played(games)) else []),
         "![Attack success](images/results.svg)",
         "## Untargeted attacks: images misclassified, %",
         "\n".join(attack_table(games, untargeted)),

@@ -120,7 +120,13 @@ def _run(attack: LinfProjectedGradientDescentAttack, given: Given) -> Tensor:
     return attack.run(model, given.x, criterion(given.classes), epsilon=given.epsilon)
 
 
-TI = of_torchattacks(torchattacks.TIFGSM, decay=1.0, len_kernel=15, nsig=3, diversity_prob=0.0)
+class ShiftedAlone(torchattacks.TIFGSM):
+    """TI-FGSM of torchattacks without its diversity, and with its kernel in the precision of the network."""
+
+    def __init__(self, network: nn.Module, **parameters: object) -> None:
+        super().__init__(network, decay=1.0, len_kernel=15, nsig=3, diversity_prob=0.0, **parameters)
+        self.stacked_kernel = self.stacked_kernel.to(next(network.parameters()).dtype)
+
 
 # Submission -> library -> the same attack. Where a second word follows the library's, something was put in.
 REFERENCES: dict[str, dict[str, Reference]] = {
@@ -154,7 +160,7 @@ REFERENCES: dict[str, dict[str, Reference]] = {
         "foolbox": foolbox_momentum,
     },
     "ni_fgsm": {"torchattacks": of_torchattacks(torchattacks.NIFGSM, decay=1.0)},
-    "ti_fgsm": {"torchattacks": TI},
+    "ti_fgsm": {"torchattacks": of_torchattacks(ShiftedAlone)},
     "si_ni_fgsm": {"torchattacks": of_torchattacks(torchattacks.SINIFGSM, decay=1.0, m=5)},
     "step_target_class": {"torchattacks": of_torchattacks(torchattacks.FGSM), "cleverhans": cleverhans_single},
     "iter_target_class": {"torchattacks": of_torchattacks(torchattacks.BIM), "cleverhans": cleverhans_iterative},

@@ -71,7 +71,8 @@ def momentum(gradient: Gradient, setting: Setting, decay: NotNegative = 1.0, nes
 def variance(gradient: Gradient, setting: Setting, samples: int = 20, radius: NotNegative = 1.5) -> Gradient:
     """Correct the gradient by how it varied around the last iterate (VMI-FGSM, Wang and He, arXiv:2103.15571, eq. 8).
 
-    samples: neighbours, drawn uniformly within `radius` times epsilon.
+    samples: neighbours, drawn uniformly within `radius` times epsilon around the point where the gradient was
+    taken; inside Nesterov's momentum that is the point ahead, not the iterate as in the authors' program.
     """
     last: tuple[Tensor, Tensor] | None = None
     reach = radius * setting.epsilon / 255

@@ -12,7 +12,7 @@ from advkit.config import pick
 from advkit.images import read_images
 from advkit.labels import class_of
 from advkit.methods import Method, Setting, make_methods
-from advkit.networks import load_network, predict
+from advkit.networks import in_precision, load_network, predict
 from advkit.run import AttackJob, Batch
 from advkit.tensors import batch_size, to_pixels, to_tensor
 
@@ -28,6 +28,7 @@ class Config:
     relative_start_size: float = 1.0
     steps: int = 1
     relative_step_size: float = 1.0
+    precision: str = "float32"  # or bfloat16, which is faster where the processor has it
     methods: list[dict[str, Any]] = field(default_factory=list)  # of advkit.methods, the innermost first
 
 
@@ -38,7 +39,7 @@ def perturb(job: AttackJob) -> None:
     loss = pick(LOSSES, config.loss, "loss")
     start = pick(STARTS, config.start, "start")
     methods = make_methods(config.methods)
-    network = load_network(*config.surrogates)
+    network = in_precision(load_network(*config.surrogates), config.precision)
     step_size = config.relative_step_size * job.epsilon
     for batch in job.batches(batch_size(network, *job.image_size)):
         x = to_tensor(batch.pixels)

@@ -98,11 +98,13 @@ def resize(x: Tensor, size: int) -> Tensor:
     height, width = x.shape[2:]
     if height == width == size:
         return x
-    return _bicubic(height, size, x.device) @ x @ _bicubic(width, size, x.device).T
+    with torch.autocast(x.device.type, enabled=False):  # half precision would blur the levels of the pixels
+        return _bicubic(height, size, x.device) @ x @ _bicubic(width, size, x.device).T
 
 
 @cache
 def _bicubic(source: int, target: int, device: torch.device) -> Tensor:
     """The matrix target x source that interpolates one dimension."""
-    identity = torch.eye(source, device=device)[None, None]
-    return F.interpolate(identity, size=(target, source), mode="bicubic", align_corners=False)[0, 0]
+    with torch.inference_mode(False):  # what is kept must serve gradients as well
+        identity = torch.eye(source, device=device)[None, None]
+        return F.interpolate(identity, size=(target, source), mode="bicubic", align_corners=False)[0, 0]
