@@ -1,6 +1,7 @@
 """Documentation cannot rot: what the program knows is described, and what is described is there."""
 
 import argparse
+import json
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -15,19 +16,28 @@ from harness.records import Fault, Verdict
 from harness.round import Unavailable
 from harness.sandbox import THREAD_VARIABLES
 from harness.scoring import POLICIES
-from harness.submission import Metadata
+from harness.submission import Metadata, find_submissions
 from harness.weights import DEFAULT_FOLDER, VARIABLE
 
 ROOT = Path(__file__).resolve().parent.parent
 FORMATS = (ROOT / "docs" / "formats.md").read_text()
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 README = (ROOT / "README.md").read_text()
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/*.md"), *ROOT.glob("submissions/*.md")])
+PAGES = sorted(page for pattern in ("*.md", "docs/*.md", "*/*.md", "dataset/*/*.md") for page in ROOT.glob(pattern))
 
 
-def subparsers() -> dict[str, argparse.ArgumentParser]:
-    actions = build_parser()._actions
-    return dict(next(action.choices for action in actions if isinstance(action, argparse._SubParsersAction)))
+def subparsers(parser: argparse.ArgumentParser | None = None, above: str = "") -> dict[str, argparse.ArgumentParser]:
+    """Every parser by the words that lead to it, those of the actions of a command included: `dataset check`."""
+    found = {}
+    for action in (parser or build_parser())._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for word, below in action.choices.items():
+                found |= {f"{above}{word}": below} | subparsers(below, f"{above}{word} ")
+    return found
+
+
+def test_the_actions_of_a_command_are_among_the_commands():
+    assert {"run", "dataset", "dataset build", "dataset check"} <= set(subparsers())
 
 
 @pytest.mark.parametrize("command", sorted(subparsers()))
@@ -93,6 +103,7 @@ def test_the_commands_of_the_readme_exist():
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"make ([a-z-]+)", README)) <= targets
     assert set(re.findall(r"^ +harness ([a-z]+)", README, re.MULTILINE)) <= set(subparsers())
+    assert set(re.findall(r"harness (dataset [a-z]+)", README + COMMANDS)) == {"dataset build", "dataset check"}
     assert {"run", "test"} <= targets
 
 
@@ -107,6 +118,19 @@ def test_links_lead_somewhere(page):
 def test_ready_tournaments_are_valid(path):
     tournament = load_tournament(path)
     assert tournament.dataset.path.is_dir()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("tournaments/*.yaml")), ids=lambda path: path.name)
+def test_ready_tournaments_build_the_images_for_gpus_too(path):
+    """Else a machine with a GPU asks a registry for an image that nobody published, and the run ends there."""
+    tournament = load_tournament(path)
+    missing = {
+        metadata["container_gpu"]
+        for folder in find_submissions(tournament.submissions)[0]
+        if (metadata := json.loads((folder / "metadata.json").read_text())).get("container") in tournament.images
+        and metadata.get("container_gpu", metadata["container"]) not in tournament.images
+    }
+    assert missing == set()
 
 
 def test_the_versions_agree():

@@ -64,25 +64,82 @@ def test_the_runtime_does_not_depend_on_the_folder_that_one_stands_in(tmp_path):
     assert here == there
 
 
-def test_the_runtime_changes_with_a_package_that_is_edited_where_it_lies(tmp_path):
-    """Else a change of the participant kit would leave every result of before it standing."""
-    about, package = tmp_path / "edited-1.0.dist-info", tmp_path / "project" / "edited"
+@pytest.fixture
+def local(tmp_path):
+    """A distribution `edited` that lies in `project`; its folder, and a function that gives the runtime's digest."""
+    about = tmp_path / "edited-1.0.dist-info"
     about.mkdir()
-    package.mkdir(parents=True)
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: edited\nVersion: 1.0\n")
-    (about / "top_level.txt").write_text("edited\n")
-    origin = {"url": (tmp_path / "project").as_uri(), "dir_info": {"editable": True}}
-    (about / "direct_url.json").write_text(json.dumps(origin))
-    program = "from harness.sandbox.process import environment_digest as digest; print(digest())"
+    (tmp_path / "project").mkdir()
+
+    def digest(**origin):
+        url = {"url": (tmp_path / "project").as_uri()}
+        (about / "direct_url.json").write_text(json.dumps(url | (origin or {"dir_info": {"editable": True}})))
+        program = "from harness.sandbox.process import environment_digest as digest; print(digest())"
+        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
+        return subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    return about, digest
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("top_level", "place"),
+    [
+        ("edited\n", "edited/__init__.py"),
+        ("edited\n", "edited/table.yaml"),
+        ("edited\n", "edited.py"),
+        ("edited\n", "src/edited/__init__.py"),
+        ("other\nedited\n", "src/edited/__init__.py"),
+        (None, "edited/__init__.py"),
+    ],
+    ids=["package", "data", "module", "src", "half-in-src", "no-top-level"],
+)
+def test_the_runtime_changes_with_a_package_that_is_edited_where_it_lies(local, tmp_path, top_level, place):
+    """Else a change of the participant kit would leave every result of before it standing."""
+    about, digest = local
+    if top_level:
+        write(about / "top_level.txt", top_level)
+    write(tmp_path / "project/other/__init__.py", "")
     digests = []
     for text in ("x = 1", "x = 2", "x = 1"):
-        (package / "__init__.py").write_text(text)
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
-        run = subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-        )
-        digests.append(run.stdout)
+        write(tmp_path / "project" / place, text)
+        digests.append(digest())
     assert digests[0] == digests[2] != digests[1]
+
+
+def test_what_is_not_the_projects_own_does_not_change_the_runtime(local, tmp_path):
+    """Neither what an editor leaves beside an open file (Emacs: a link that leads nowhere) nor what was installed."""
+    about, digest = local
+    write(tmp_path / "project/src/edited/__init__.py", "x = 1")
+    before = digest()
+    (tmp_path / "project/src/edited/.#x.py").symlink_to("somebody@host.1:2")
+    for place in (".venv/x.py", "venv/lib/site-packages/x.py", "node_modules/x.py", ".git/x.py", "notes.txt"):
+        write(tmp_path / "project" / place, "x = 2")
+    assert digest() == before
+    write(about / "top_level.txt", "edited\n")
+    write(tmp_path / "project/edited/__init__.py", "x = 1")
+    before = digest()
+    (tmp_path / "project/edited/.#x.py").symlink_to("somebody@host.1:2")
+    assert digest() == before
+
+
+def test_the_runtime_changes_with_what_is_installed_again_from_a_folder_of_this_machine(local):
+    about, digest = local
+    digests = []
+    for number in (1, 2, 1):
+        write(about / "RECORD", f"edited/__init__.py,sha256={number},5\n")
+        digests.append((digest(dir_info={}), digest(url="https://example.org/edited-1.0.tar.gz", archive_info={})))
+    folder, download = zip(*digests, strict=True)
+    assert folder[0] == folder[2] != folder[1]
+    assert len(set(download)) == 1, "a version of what was published has the same files for ever"
 
 
 def test_no_gpu_is_visible_without_a_slot_that_has_one(stage):

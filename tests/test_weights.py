@@ -9,12 +9,14 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
+import yaml
 from builders import play_file, read_board, read_index, write_submission, write_tournament
-from helpers import ANSWER, COPY, write_dataset
+from helpers import ANSWER, COPY, ROOT, write_dataset
 
 from harness.atomic import write_atomic
 from harness.errors import UserError
@@ -92,15 +94,44 @@ def test_what_is_nowhere_is_named_with_the_command_that_gets_it(tmp_path, cache)
         load_submission(folder)
 
 
-def link(path):
-    path.symlink_to("/etc/passwd")
+def test_the_users_own_folder_may_hold_links(tiny, cache):
+    """As one has them who keeps large files on another disk; the kit takes them, too."""
+    elsewhere = tiny.parent / "elsewhere"
+    elsewhere.mkdir()
+    real = fetch(elsewhere)
+    (cache / "tiny.safetensors").symlink_to(real)
+    ((found,), missing) = find_weights(tiny.parent / "submissions/reader", ["tiny"])
+    assert (found.path, missing) == (real, [])
+    assert play_file(tiny).board["unavailable"] == []
+    assert labels(tiny) == {3, 7}
+    (kept,) = tiny.parent.glob("out/store/code/*/weights/tiny.safetensors")
+    assert not kept.is_symlink()
+    real.unlink()
+    with pytest.raises(UnavailableError, match="weights fetch tiny"):
+        load_submission(tiny.parent / "submissions/reader")
 
 
-def dangling(path):
-    path.symlink_to("/nowhere")
+def test_a_link_of_a_submission_is_refused(tmp_path, cache):
+    folder = write_reader(tmp_path / "reader")
+    (folder / "weights").mkdir()
+    (folder / "weights/tiny.safetensors").symlink_to(fetch(cache))
+    with pytest.raises(UserError, match=r"tiny\.safetensors: is a link or no regular file; replace it by the file"):
+        find_weights(folder, ["tiny"])
+    with pytest.raises(UserError, match=r"tiny\.safetensors is a link"):
+        load_submission(folder)
 
 
-@pytest.mark.parametrize("make", [link, dangling, Path.mkdir, os.mkfifo])
+def loop(path):
+    path.symlink_to(path)
+
+
+def test_a_link_to_itself_is_one_line(tmp_path, cache):
+    loop(cache / "tiny.safetensors")
+    with pytest.raises(UserError, match=r"the weights cannot be read \(Too many levels of symbolic links\); mend"):
+        load_submission(write_reader(tmp_path / "reader"))
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 def test_what_is_no_file_is_one_line(tmp_path, cache, make):
     folder = write_submission(tmp_path / "one", READER, "defense", weights=["tiny", "other"])
     make(cache / "tiny.safetensors")
@@ -153,6 +184,32 @@ def test_weights_that_are_gone_or_a_link_are_not_what_they_were(tmp_path, cache)
     assert rewritten(weights) == ["tiny"]
     path.symlink_to("aside")
     assert rewritten(weights) == ["tiny"]
+
+
+def make_unreadable(path):
+    path.chmod(0o000)
+
+
+def replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def replace_folder_by_file(path):
+    shutil.rmtree(path.parent)
+    path.parent.touch()
+
+
+@pytest.mark.parametrize("spoil", [make_unreadable, replace_by_folder, replace_folder_by_file])
+def test_weights_that_can_no_longer_be_read_are_not_what_they_were(monkeypatch, spoil):
+    with tempfile.TemporaryDirectory() as name:  # pytest's own folders are closed to others
+        Path(name).chmod(0o755)
+        path = fetch(Path(name) / "cache")
+        monkeypatch.setenv("HARNESS_WEIGHTS", str(path.parent))
+        weights, _ = find_weights(Path(name), ["tiny"])
+        spoil(path)
+        with as_nobody():
+            assert rewritten(weights) == ["tiny"]
 
 
 # --- shared without a copy
@@ -410,6 +467,24 @@ def test_a_careful_umask_keeps_nobody_from_reading(tiny, cache):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o444
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o755
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("given", [None, "/somewhere/else"])
+def test_the_container_of_the_harness_gets_the_folder_that_is_named(given, monkeypatch):
+    """The form that would make a missing folder, as root's, is not used: by default, one that is there is mounted."""
+    if shutil.which("docker-compose") is None:
+        pytest.skip("docker-compose is not installed")
+    environment = {name: value for name, value in os.environ.items() if name != "HARNESS_WEIGHTS"}
+    environment |= {"PWD": str(ROOT)} | ({"HARNESS_WEIGHTS": given} if given else {})
+    ended = subprocess.run(
+        ["docker-compose", "config"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    service = yaml.safe_load(ended.stdout)["services"]["harness"]
+    (mount,) = (volume for volume in service["volumes"] if "/weights" in str(volume))
+    source = given or str(ROOT / "harness")
+    assert mount == {"type": "bind", "source": source, "target": "/weights", "read_only": True}
+    assert service["environment"]["HARNESS_WEIGHTS"] == "/weights"
+    assert given or not list(Path(source).glob("*.safetensors"))
 
 
 def test_doctor_names_the_folder_and_counts_what_is_there(cache, run_main, capsys, monkeypatch):

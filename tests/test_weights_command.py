@@ -42,7 +42,8 @@ def test_without_the_kit_the_line_says_what_to_install(run_main, called, monkeyp
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert run_main("weights", "list") == 1
     assert capsys.readouterr().err == (
-        "harness: weights belong to the participant kit: pip install 'submissions/kit[fetch]' installs it\n"
+        "harness: weights belong to the participant kit, which is not installed: pip install --editable "
+        "'submissions/kit[fetch]' --constraint constraints.txt (in the project's folder)\n"
     )
     assert called == []
 

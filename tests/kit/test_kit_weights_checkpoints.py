@@ -1,12 +1,17 @@
 """Of an archive only the wanted checkpoint is taken, wherever its members point and however far it unpacks; and what
-TensorFlow reads from a checkpoint is what it wrote."""
+TensorFlow reads from a checkpoint is what it wrote.
+
+Without TensorFlow the latter is skipped; with HARNESS_REQUIRE_TENSORFLOW=1 it fails instead."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,19 +21,33 @@ from safetensors.numpy import load_file
 from weights_files import port_layers, tf_variables, write_archive, write_port
 
 from advkit.errors import KitError
-from advkit.weights.checkpoints import Checkpoint, checkpoint_files, prefix_of, unpacked
+from advkit.weights.checkpoints import NO_TENSORFLOW, Checkpoint, checkpoint_files, prefix_of, unpacked
 from advkit.weights.files import read_metadata
 from advkit.weights.importing import import_file, recognise
 from advkit.weights.registry import read_registry
 
 NAME, MEMBER = "ens3_adv_inception_v3", "ens3_adv_inception_v3.ckpt"
 REGISTRY = read_registry()
+ROOT = Path(__file__).resolve().parents[2]
 INDEX, DATA = f"{MEMBER}.index", f"{MEMBER}.data-00000-of-00001"
 NOISE = np.random.default_rng(0).bytes(3000)
 
-needs_tensorflow = pytest.mark.skipif(
-    find_spec("tensorflow") is None, reason="TensorFlow is not here: pip install 'submissions/kit[tensorflow]'"
-)
+
+def require_tensorflow():
+    """Skips without TensorFlow; fails instead where HARNESS_REQUIRE_TENSORFLOW=1 says that it has to be there."""
+    if find_spec("tensorflow"):
+        return
+    if os.environ.get("HARNESS_REQUIRE_TENSORFLOW") == "1":
+        pytest.fail(f"{NO_TENSORFLOW} (HARNESS_REQUIRE_TENSORFLOW=1)", pytrace=False)
+    pytest.skip(NO_TENSORFLOW)
+
+
+@pytest.fixture(scope="module")
+def tensorflow():
+    require_tensorflow()
+
+
+needs_tensorflow = pytest.mark.usefixtures("tensorflow")
 
 
 def content_of(prefix):
@@ -90,7 +109,7 @@ def test_an_archive_of_anything_else_is_refused(tmp_path, name):
     members, said = REFUSED[name]
     path = write_archive(tmp_path / "a.tar.gz", members)
     with pytest.raises(KitError, match=said):
-        import_file(REGISTRY, REGISTRY.model(NAME), path, tmp_path / "weights")
+        import_file(REGISTRY, REGISTRY.model(NAME), path, tmp_path / "weights", accept_unknown=True)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.tar.gz"]
 
 
@@ -143,11 +162,32 @@ def test_a_checkpoint_is_named_by_any_of_its_files(tmp_path):
         prefix_of(tmp_path / INDEX)
 
 
-@pytest.mark.skipif(find_spec("tensorflow") is not None, reason="TensorFlow is here")
-def test_without_tensorflow_the_line_says_what_to_install(tmp_path):
+@pytest.fixture
+def no_tensorflow(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+
+
+INSTALL = "pip install --editable 'submissions/kit[tensorflow]' --constraint constraints.txt"
+"""Without --editable a copy would take the place of the kit that is worked on, without the constraints any version."""
+
+
+def test_without_tensorflow_the_line_says_what_to_install(tmp_path, no_tensorflow):
     path = write_archive(tmp_path / "a.tar.gz", [(INDEX, NOISE), (DATA, NOISE)])
-    with pytest.raises(KitError, match=r"pip install 'submissions/kit\[tensorflow\]'"):
-        import_file(REGISTRY, REGISTRY.model(NAME), path, tmp_path / "weights")
+    with pytest.raises(KitError, match=re.escape(INSTALL)):
+        import_file(REGISTRY, REGISTRY.model(NAME), path, tmp_path / "weights", accept_unknown=True)
+
+
+def test_what_the_line_says_to_install_is_pinned():
+    """The extra and the constraints name one version, or pip would refuse."""
+    extras = tomllib.loads((ROOT / "submissions/kit/pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["tensorflow"][0] in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("required", "ended"), [("", pytest.skip.Exception), ("1", pytest.fail.Exception)])
+def test_a_test_that_needs_tensorflow_is_skipped_or_fails(monkeypatch, no_tensorflow, required, ended):
+    monkeypatch.setenv("HARNESS_REQUIRE_TENSORFLOW", required)
+    with pytest.raises(ended, match="TensorFlow"):
+        require_tensorflow()
 
 
 # With TensorFlow
@@ -220,9 +260,8 @@ def variables():
 
 
 @pytest.fixture(scope="module")
-def published(variables, tmp_path_factory):
+def published(tensorflow, variables, tmp_path_factory):
     """An archive as TF-slim's, with what training leaves in a checkpoint."""
-    pytest.importorskip("tensorflow")
     folder = tmp_path_factory.mktemp("published")
     some = {name: array for name, array in variables.items() if "Conv2d_1a_3x3" in name}
     slots = {
@@ -255,6 +294,7 @@ def test_checkpoint_archive_and_port_give_the_same_weights(variables, published,
 @needs_tensorflow
 def test_tensorflow_is_silent(published, tmp_path):
     command = [sys.executable, "-m", "advkit.weights", "import", NAME, published, "--folder", tmp_path]
+    command += ["--accept-unknown-checksum"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     assert done.stdout.count("\n") == 1
@@ -267,7 +307,7 @@ def test_renamed_variables_are_named(variables, tmp_path):
     with pytest.raises(
         KitError, match=r"missing: InceptionV3/Conv2d_1a_3x3/.*unexpected: InceptionV3/Conv2d_1a/"
     ) as caught:
-        import_file(REGISTRY, REGISTRY.model(NAME), prefix, tmp_path / "weights")
+        import_file(REGISTRY, REGISTRY.model(NAME), prefix, tmp_path / "weights", accept_unknown=True)
     assert str(caught.value).startswith(str(prefix))
     assert not (tmp_path / "weights").exists()
 
@@ -279,5 +319,5 @@ def test_a_published_checkpoint_cut_short_leaves_nothing(published, tmp_path, sh
         shutil.copy(published.with_name(name), tmp_path)
     os.truncate(tmp_path / DATA, int(share * (tmp_path / DATA).stat().st_size))
     with pytest.raises(KitError, match="not a whole checkpoint"):
-        import_file(REGISTRY, REGISTRY.model(NAME), tmp_path / MEMBER, tmp_path / "weights")
+        import_file(REGISTRY, REGISTRY.model(NAME), tmp_path / MEMBER, tmp_path / "weights", accept_unknown=True)
     assert not (tmp_path / "weights").exists()

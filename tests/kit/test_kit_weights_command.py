@@ -8,17 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors import safe_open
 from weights_files import port_layers, tf_variables, write_port
 
 from advkit.errors import KitError
 from advkit.networks import NETWORKS
 from advkit.weights.__main__ import build_parser, main
 from advkit.weights.registry import KINDS, Accuracy, read_registry
-from advkit.weights.verifying import Dataset, binomial_interval, judge, read_dataset
+from advkit.weights.registry import NAME as NAME_PATTERN
+from advkit.weights.verifying import Dataset, binomial_interval, judge, read_dataset, verify
+from harness.submission import WEIGHTS_PATTERN
 
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRY = read_registry()
@@ -101,6 +105,8 @@ SOURCE = ENTRY["sources"][0]
         ({"models": {"a": ENTRY | {"sources": [SOURCE | {"sha256": "abc"}]}}}, "not 64 hexadecimal digits"),
         ({"models": {"../a": ENTRY}}, "'../a' is no name"),
         ({"models": {3: ENTRY}}, "3 is no name"),
+        ({"models": {"Inception": ENTRY}}, "'Inception' is no name"),
+        ({"models": {"a" * 65: ENTRY}}, "is no name, which is 1 to 64"),
         ({"models": {}, "shipped": {"a": {"package": "b"}}}, "a: not an entry"),
     ],
 )
@@ -116,6 +122,15 @@ def test_a_registry_that_is_no_yaml_is_refused(tmp_path):
         read_registry(tmp_path / "registry.yaml")
     with pytest.raises(KitError, match="cannot be read"):
         read_registry(tmp_path / "nowhere.yaml")
+
+
+def test_names_are_those_that_a_submission_may_name():
+    """The harness has its own copy of the pattern, since neither knows the other."""
+    assert NAME_PATTERN.pattern == WEIGHTS_PATTERN.pattern
+
+
+def test_no_source_comes_without_encryption():
+    assert [source.url for one in REGISTRY.models.values() for source in one.sources if "https" not in source.url] == []
 
 
 def test_a_name_is_looked_up_with_a_hint():
@@ -166,6 +181,16 @@ def test_verify_looks_at_what_is_there(folder, capsys):
     said = capsys.readouterr()
     assert said.out.startswith(f"{NAME}: in order")
     assert "harness weights fetch inception_v4" in said.err
+
+
+def test_verify_looks_at_all_values_once(folder, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        torch, "isfinite", lambda tensor, isfinite=torch.isfinite: looked.append(tensor) or isfinite(tensor)
+    )
+    metadata = verify(folder, REGISTRY.model(NAME))
+    with safe_open(folder / f"{NAME}.safetensors", framework="pt") as file:
+        assert (len(looked), metadata["name"]) == (len(list(file.keys())), NAME)
 
 
 def test_verify_of_nothing_says_so(tmp_path, capsys):

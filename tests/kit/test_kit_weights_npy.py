@@ -116,6 +116,9 @@ NEGATIVE_SIDE = b"J\xff\xff\xff\xff\x85"
 HUGE_ARRAY = RECONSTRUCT.replace(b"K\x00\x85", HUGE_SIDE)
 SCALAR = b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(X\x02\x00\x00\x00O8tRC\x08abcdefghtR"
 BZIP = b"c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00bz2\x86R"
+TOWER = b")" + b"\x85" * 300_000
+BRANCHES = b")q\x00" + b"h\x00h\x00\x86q\x00" * 60
+"""Tuples within tuples: hashing the first needs a stack, hashing the second a time, that nobody has."""
 SLOT = b"}X\x05\x00\x00\x00_callNs"
 
 WRONG = {
@@ -154,6 +157,22 @@ WRONG = {
     "a builtin": (b"\x80\x03c__builtin__\neval\nX\x01\x00\x00\x001\x85R.", "a call of __builtin__.eval"),
     "a way through a module": (b"\x80\x04\x8c\x05numpy\x8c\x0bos.path.sep\x93.", "a call of numpy.os.path.sep"),
     "another codec": (b"\x80\x02" + BZIP + b".", "another text than bytes"),
+    "a tower as a key": (b"\x80\x03}" + TOWER + b"Ns.", "a name that is no text"),
+    "a tower among keys": (b"\x80\x03}(X\x01\x00\x00\x00aN" + TOWER + b"Nu.", "a name that is no text"),
+    "branches as a key": (b"\x80\x03}" + BRANCHES + b"Ns.", "a name that is no text"),
+    "branches as a key, from the memo": (b"\x80\x04" + BRANCHES + b"}\x94h\x00Ns.", "a name that is no text"),
+    "branches as a key, once memorised": (b"\x80\x04" + BRANCHES + b"\x94}h\x01Ns.", "a name that is no text"),
+    "a function as a key": (b"\x80\x03}cnumpy\ndtype\nNs.", "a name that is no text"),
+    "bytes as a key": (b"\x80\x03}C\x01aNs.", "a name that is no text"),
+    "a value without a key": (b"\x80\x03}(X\x01\x00\x00\x00aNX\x01\x00\x00\x00bu.", "cut short"),
+    "a key below the mark": (b"\x80\x03}X\x01\x00\x00\x00a(Ns.", "cut short"),
+    "a frozen set": (b"\x80\x04}(\x91Ns.", "the opcode FROZENSET"),
+    "a set": (b"\x80\x04\x8f.", "the opcode EMPTY_SET"),
+    "a tower as a shape": (b"\x80\x03" + RECONSTRUCT + state(TOWER, b"f4", b"C\x04abcd") + b".", "without data"),
+    "a shape of nine sides": (
+        b"\x80\x03" + RECONSTRUCT + state(b"(" + b"K\x01" * 9 + b"t", b"f4", b"C\x04abcd") + b".",
+        "more than 8 sides",
+    ),
     "a name with control characters": (b"\x80\x03cnumpy\x1b[2J\nload\n.", r"a call of numpy\?\[2J.load"),
 }
 

@@ -1,6 +1,7 @@
 """`harness weights list | fetch | import | verify`, which is `python -m advkit.weights` with the same arguments."""
 
 import argparse
+import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Sequence
@@ -126,14 +127,33 @@ def _fetch(arguments: argparse.Namespace) -> int:
     registry, folder = read_registry(arguments.registry), _folder(arguments)
     models = _models(registry, arguments)
     fetcher = Fetcher(registry, folder, Patience(arguments.timeout, arguments.retries))
-    choice = Choice(arguments.source, arguments.sha256, arguments.accept_unknown_checksum)
+    choice = Choice(arguments.source, arguments.sha256, arguments.accept_unknown_checksum, _fetch_command(arguments))
+
+    def is_here(model: Model) -> bool:
+        return state_of(folder, model.name) == "ready"
 
     def fetch(model: Model) -> str:
-        if state_of(folder, model.name) == "ready":
+        if is_here(model):
             return f"{model.name}: is there already; harness weights verify {model.name} looks at it"
         return f"{model.name}: {fetcher.fetch(model, choice)}"
 
-    return _each(models, fetch)
+    left = [model for model in models if arguments.all and not choice.sources(model) and not is_here(model)]
+    code = _each([model for model in models if model not in left], fetch)
+    for model in left:  # --all is whatever may be taken, so these are no failure
+        _complain(choice.refusal(model))
+    return code
+
+
+def _fetch_command(arguments: argparse.Namespace) -> str:
+    """The command as it was given, but for names and checksums."""
+    words = ["harness", "weights", "fetch"]
+    for option, value, default in (
+        ("--folder", arguments.folder, None),
+        ("--registry", arguments.registry, BUILT_IN),
+        ("--source", arguments.source, None),
+    ):
+        words += [option, str(value)] if value != default else []
+    return shlex.join(words)
 
 
 def _import(arguments: argparse.Namespace) -> int:
@@ -189,7 +209,7 @@ def _each(models: Iterable[Model], act: Callable[[Model], str]) -> int:
     return code
 
 
-def _complain(error: KitError) -> int:
+def _complain(error: KitError | str) -> int:
     for line in str(error).splitlines():
         print(f"harness weights: {line}", file=sys.stderr)
     return EXPECTED_ERROR

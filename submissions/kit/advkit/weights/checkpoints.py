@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advkit.errors import KitError
-from advkit.weights.files import one_line
+from advkit.weights.files import how_to_install, one_line
 
 SUFFIXES = (".index", ".data-00000-of-00001", "")
 """Of the files of a checkpoint of 2017 and later (the first two), and of the one file of an older one."""
@@ -35,6 +35,8 @@ MOST_TIMES, MOST_BYTES = 10, 4 << 30
 MOST_MEMBERS = 100
 
 CHUNK = 1 << 20
+
+NO_TENSORFLOW = f"TensorFlow, which reads checkpoints, is not here: {how_to_install('tensorflow')}"
 
 NOT_WHOLE = "not a whole checkpoint of TensorFlow; fetch the file again"
 
@@ -113,10 +115,9 @@ def unpacked(archive: Path, member: str) -> Iterator[Path]:
         yield prefix
 
 
-def need_tensorflow() -> None:
-    """Raise KitError where TensorFlow is not installed."""
-    if find_spec("tensorflow") is None:
-        raise KitError("TensorFlow, which reads checkpoints, is not here: pip install 'submissions/kit[tensorflow]'")
+def has_tensorflow() -> bool:
+    """Whether checkpoints can be read; where not, NO_TENSORFLOW says what to do."""
+    return find_spec("tensorflow") is not None
 
 
 class _Limited(RawIOBase):
@@ -159,7 +160,8 @@ def _size(path: Path) -> int:
 
 
 def _import_tensorflow() -> Any:
-    need_tensorflow()
+    if not has_tensorflow():
+        raise KitError(NO_TENSORFLOW)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nothing is computed, and it is not silent about being there
     import tensorflow  # type: ignore[import-untyped,import-not-found,unused-ignore]

@@ -15,14 +15,14 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from advkit.errors import KitError
-from advkit.weights.files import cannot_write, digest_of, make_folder, one_line
+from advkit.weights.files import cannot_write, digest_of, how_to_install, make_folder, one_line
 from advkit.weights.registry import Source
 
 try:
     import requests
     import urllib3
 except ImportError as missing:
-    raise KitError("requests, which fetches files, is not installed: pip install 'submissions/kit[fetch]'") from missing
+    raise KitError(f"requests, which fetches files, is not installed: {how_to_install('fetch')}") from missing
 
 LARGEST = 4 << 30
 """Bytes that a download of unknown size may have."""
@@ -99,7 +99,8 @@ class Download:
     def check(self, sha256: str | None) -> str:
         """The measured digest of the whole file.
 
-        Raises KitError, and removes the file, where its size or its digest is not the expected one.
+        Removes the file where its size or its digest is not the expected one. Then raises UnavailableError where
+        the registry has no digest of this source, so that another one may be meant by `sha256`, and else KitError.
         """
         size, measured = self._have(), digest_of(self.part)
         if self.source.size not in (None, size):
@@ -108,7 +109,8 @@ class Download:
         expected = sha256 or self.source.sha256
         if expected not in (None, measured):
             self.remove()
-            raise KitError(f"{self.name}: {self.source.url} gave sha256 {measured} instead of {expected}; removed")
+            error = KitError if self.source.sha256 else UnavailableError
+            raise error(f"{self.name}: {self.source.url} gave sha256 {measured} instead of {expected}; removed")
         return measured
 
     def remove(self) -> None:
@@ -121,6 +123,7 @@ class Download:
         return (
             f"{self.name}: nothing from {urlsplit(self.source.url).netloc} ({reason}); download {self.source.url} "
             f"elsewhere, then: harness weights import {self.name} FILE"
+            + ("" if self.source.sha256 else " --accept-unknown-checksum")
         )
 
     @contextmanager
@@ -130,17 +133,26 @@ class Download:
         Raises KitError where another process fetches the same weights.
         """
         make_folder(self.folder)
-        with _open(self.part) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise KitError(f"{self.name}: is being fetched by another process; wait for it") from error
+        with self._own():
             try:
                 yield
             finally:
                 if self._have() == 0:
                     self._notes.unlink(missing_ok=True)
                     self.part.unlink()
+
+    def _own(self) -> BinaryIO:
+        """The part, locked: if whoever had it removed it between our opening and our locking it, then the next one."""
+        while True:
+            file = _open(self.part)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.close()
+                raise KitError(f"{self.name}: is being fetched by another process; wait for it") from error
+            if os.fstat(file.fileno()).st_nlink:
+                return file
+            file.close()
 
     @property
     def _notes(self) -> Path:

@@ -101,6 +101,11 @@ def cannot_write(path: Path, error: OSError) -> KitError:
     return KitError(f"{path}: cannot be written ({error.strerror}); make room, or name another place with --folder")
 
 
+def how_to_install(extra: str) -> str:
+    """The command that adds an extra of the kit to what is installed, at the project's versions."""
+    return f"pip install --editable 'submissions/kit[{extra}]' --constraint constraints.txt (in the project's folder)"
+
+
 def one_line(error: object) -> str:
     """The text of an error, printable, in one line of at most 600 characters."""
     return "".join(sign if sign.isprintable() else "?" for sign in " ".join(str(error).split()))[:600]

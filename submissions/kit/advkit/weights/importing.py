@@ -1,5 +1,6 @@
 """From a published file, of whichever format, to the stored one."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -33,9 +34,9 @@ def import_file(
 ) -> Path:
     """Store the weights of a file as NAME.safetensors in the folder; returns the path.
 
-    `sha256` is what the file must have; else, if the registry knows digests of files of this format, it must be
-    one of them, unless `accept_unknown`. `origin` is where the file was fetched from. Raises KitError where the
-    file is of another format or another model, was changed, cannot be read, or does not fit the network.
+    `sha256` is what the file must have; else its digest must be one of the registry's, unless `accept_unknown`.
+    `origin` is where the file was fetched from, which has been looked at then. Raises KitError where nothing vouches
+    for the file, or where it is of another format or another model, cannot be read, or does not fit the network.
     """
     found = recognise(path)
     if kind not in (None, found):
@@ -45,7 +46,7 @@ def import_file(
     if sha256 is not None and digest != sha256:
         raise KitError(f"{path}: sha256 {digest} instead of {sha256}; fetch the file again")
     if source is None and sha256 is None and not accept_unknown:
-        _demand_unknown(model, path, found, digest)
+        raise _unknown(model, path, found, digest)
     tensors = without_counters(READERS[found](model, path))
     metadata = {
         "name": model.name,
@@ -96,13 +97,11 @@ def _registered(registry: Registry, model: Model, path: Path, digest: str) -> So
     return source
 
 
-def _demand_unknown(model: Model, path: Path, kind: str, digest: str) -> None:
+def _unknown(model: Model, path: Path, kind: str, digest: str) -> KitError:
     known = [source.sha256 for source in model.sources if source.kind == kind and source.sha256]
-    if known:
-        raise KitError(
-            f"{path}: sha256 {digest}, but the published file has {known[0]}; fetch the file again, or take it as "
-            "it is with --accept-unknown-checksum"
-        )
+    published = f"the published file has {known[0]}" if known else "nothing vouches for it: none is known of this file"
+    command = shlex.join(["harness", "weights", "import", model.name, str(path), "--accept-unknown-checksum"])
+    return KitError(f"{path}: sha256 {digest}, but {published}; fetch the file again, or take it as it is: {command}")
 
 
 def _licence(model: Model, kind: str, source: Source | None) -> str:

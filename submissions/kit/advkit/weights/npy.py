@@ -8,7 +8,7 @@ import mmap
 import pickle
 import pickletools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, NoReturn
@@ -38,6 +38,7 @@ OPCODES = frozenset(
 )
 """What NumPy writes with the protocols 2 to 4; no opcode that makes an instance, a set or a persistent object."""
 
+PUT, GET = ("BINPUT", "LONG_BINPUT", "MEMOIZE"), ("BINGET", "LONG_BINGET")
 
 BROKEN = (pickle.UnpicklingError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError)
 """What unpickling raises where the pickle is no program, or one that calls things with what they do not take."""
@@ -134,24 +135,60 @@ def _check_header(file: Any) -> None:
 
 
 def _check_opcodes(file: mmap.mmap) -> None:
-    """Every opcode is known, and no index of the memo is above the number of opcodes before it."""
+    """Every opcode is known, every key is a text, and no index of the memo is above the number of opcodes before it.
+
+    Of tuples within tuples, which could be keys as well, the hash needs a stack and a time without limit.
+    """
+    machine = _Machine()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):  # type: ignore[arg-type]
         _demand(opcode.name in OPCODES, f"the opcode {opcode.name}")
         if opcode.name in ("BINPUT", "LONG_BINPUT"):
             _demand(isinstance(argument, int) and argument <= count, "a memo with gaps")
+        machine.follow(opcode, argument)
     _demand(file.tell() == len(file), "bytes after its end")
+
+
+@dataclass
+class _Machine:
+    """What an unpickler would hold: of each thing on its stack and in its memo only whether it is a text."""
+
+    stack: list[bool] = field(default_factory=list)
+    below: list[list[bool]] = field(default_factory=list)
+    memo: dict[Any, bool] = field(default_factory=dict)
+
+    def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
+        """What the opcode does. Raises LookupError where an unpickler would find its stack or memo too short."""
+        if opcode.name == "MARK":
+            self.below.append(self.stack)
+            self.stack = []
+        elif opcode.name in PUT:
+            self.memo[len(self.memo) if opcode.name == "MEMOIZE" else argument] = self.stack[-1]
+        elif opcode.name in GET:
+            self.stack.append(self.memo[argument])
+        else:
+            taken = self._take(opcode.stack_before)
+            _demand(opcode.name not in ("SETITEM", "SETITEMS") or all(taken[1::2]), "a name that is no text")
+            self.stack += [kind is pickletools.pyunicode for kind in opcode.stack_after]
+
+    def _take(self, kinds: list[pickletools.StackObject]) -> list[bool]:
+        """The topmost things, and before them, where a mark is among their kinds, everything above the last one."""
+        above: list[bool] = []
+        if pickletools.markobject in kinds:
+            above, self.stack = self.stack, self.below.pop()
+            kinds = kinds[: kinds.index(pickletools.markobject)]
+        return [self.stack.pop() for _ in kinds][::-1] + above
 
 
 def _layers(loaded: Any) -> Variables:
     _demand(isinstance(loaded, _Array) and isinstance(loaded.content, dict), "no dictionary of layers")
-    layers: Mapping[Any, Any] = loaded.content
+    layers: Mapping[str, Any] = loaded.content
     _demand(len(layers) <= MOST_LAYERS, f"{len(layers)} layers")
-    return {_text(name): _arrays(layer) for name, layer in layers.items()}
+    return {name: _arrays(layer) for name, layer in layers.items()}
 
 
 def _arrays(layer: Any) -> dict[str, NDArray[Any]]:
     _demand(isinstance(layer, dict) and len(layer) <= MOST_ARRAYS, "a layer that is no small dictionary")
-    return {_text(name): _array(value) for name, value in layer.items()}
+    return {name: _array(value) for name, value in layer.items()}
 
 
 def _array(value: Any) -> NDArray[Any]:
@@ -160,15 +197,11 @@ def _array(value: Any) -> NDArray[Any]:
     return value.content  # type: ignore[no-any-return]
 
 
-def _text(name: Any) -> str:
-    _demand(isinstance(name, str), "a name that is no text")
-    return name  # type: ignore[no-any-return]
-
-
 def _numbers(shape: tuple[Any, ...], dtype: _Dtype, is_fortran: bool, data: Any) -> NDArray[Any]:
     real = dtype.real()
+    _demand(len(shape) <= 8, "an array of more than 8 sides")
     _demand(isinstance(data, bytes) and all(type(side) is int and side >= 0 for side in shape), "an array without data")
-    _demand(len(shape) <= 8 and len(data) == prod(shape) * real.itemsize, "an array whose shape does not fit its data")
+    _demand(len(data) == prod(shape) * real.itemsize, "an array whose shape does not fit its data")
     return np.frombuffer(data, real).reshape(shape, order="F" if is_fortran else "C")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from advkit.errors import KitError
-from advkit.weights.checkpoints import need_tensorflow
+from advkit.weights.checkpoints import NO_TENSORFLOW, has_tensorflow
 from advkit.weights.fetch import Download, Patience, SilentError, UnavailableError
 from advkit.weights.importing import import_file
 from advkit.weights.progress import shown
@@ -15,26 +15,36 @@ from advkit.weights.registry import TF_CHECKPOINT, Model, Registry, Source
 
 @dataclass(frozen=True)
 class Choice:
-    """Which sources are taken: of one kind, or of all; and what stands in for a digest that nobody published."""
+    """Which sources are taken: of one kind, or of all; and what stands in for a digest that nobody published.
+
+    `command` is the one that the choice was made with, up to the names, for what is said.
+    """
 
     kind: str | None = None
     sha256: str | None = None
     accept_unknown: bool = False
+    command: str = "harness weights fetch"
 
     def sources(self, model: Model) -> tuple[Source, ...]:
-        """In the registry's order. Raises KitError where none is left."""
+        """In the registry's order: with `sha256` the one that has it, or else those of which none is known."""
+        of_kind = tuple(source for source in model.sources if self.kind in (None, source.kind))
+        if self.sha256:
+            has_it = tuple(source for source in of_kind if source.sha256 == self.sha256)
+            return has_it or tuple(source for source in of_kind if source.sha256 is None)
+        return tuple(source for source in of_kind if source.sha256 or self.accept_unknown)
+
+    def refusal(self, model: Model) -> str:
+        """Why `sources` has none, and the command that would have; of no meaning where it has some."""
         of_kind = [source for source in model.sources if self.kind in (None, source.kind)]
         if not of_kind:
             kinds = ", ".join(dict.fromkeys(source.kind for source in model.sources))
-            raise KitError(f"{model.name}: has no source {self.kind}; there is {kinds}")
+            return f"{model.name}: has no source {self.kind}; there is {kinds}"
         if self.sha256:
-            return tuple(of_kind[:1])
-        if known := tuple(source for source in of_kind if source.sha256 or self.accept_unknown):
-            return known
-        raise KitError(
-            f"{model.name}: no sha256 is known of {of_kind[0].url}; give --sha256 HEX, or take what the host sends "
-            "with --accept-unknown-checksum"
-        )
+            return f"{model.name}: its sources have other digests than {self.sha256}; leave out --sha256"
+        lacks = of_kind[0].kind == TF_CHECKPOINT and not has_tensorflow()
+        first = f"{NO_TENSORFLOW}; then" if lacks else "to take what the host sends"
+        command = f"{self.command} {model.name} --accept-unknown-checksum"
+        return f"{model.name}: no sha256 is known of {of_kind[0].url}, so nothing vouches for it; {first}: {command}"
 
 
 @dataclass
@@ -54,7 +64,10 @@ class Fetcher:
         should, which removes it, and as `import_file` does.
         """
         faults: list[str] = []
-        for source in choice.sources(model):
+        sources = choice.sources(model)
+        if not sources:
+            raise KitError(choice.refusal(model))
+        for source in sources:
             try:
                 return self._fetch(model, source, choice)
             except UnavailableError as error:
@@ -62,8 +75,8 @@ class Fetcher:
         raise KitError("\n".join(faults))
 
     def _fetch(self, model: Model, source: Source, choice: Choice) -> Path:
-        if source.kind == TF_CHECKPOINT:
-            need_tensorflow()
+        if source.kind == TF_CHECKPOINT and not has_tensorflow():
+            raise UnavailableError(f"{model.name}: {NO_TENSORFLOW}")
         download = Download(self.folder, model.name, source, self.patience)
         with download.locked():
             self.say(f"{model.name}: {source.url}")

@@ -4,10 +4,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
+from advkit.errors import KitError
 from advkit.weights.fetch import Report
+from advkit.weights.files import how_to_install
+
+try:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+except ImportError as missing:
+    raise KitError(f"rich, which shows progress, is not installed: {how_to_install('fetch')}") from missing
 
 EVERY = 10.0
 """Seconds between two plain lines, unless another tenth is done before."""

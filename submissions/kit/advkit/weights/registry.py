@@ -1,5 +1,6 @@
 """The registry of published weights: what there is, where it lies, and how it is recognised."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ BUILT_IN = Path(__file__).with_name("registry.yaml")
 TF_CHECKPOINT, NPY_PORT, TIMM_SAFETENSORS = "tf_checkpoint", "npy_port", "timm_safetensors"
 KINDS = (TF_CHECKPOINT, NPY_PORT, TIMM_SAFETENSORS)
 ARCHITECTURES = ("inception_v3", "inception_v4", "inception_resnet_v2")
+
+NAME = re.compile(r"[a-z0-9_]{1,64}")
+"""What a submission's metadata may name; it becomes part of a file's name, and cannot lead elsewhere."""
 
 Entry = TypeVar("Entry")
 
@@ -114,9 +118,8 @@ def is_sha256(text: object) -> bool:
 
 
 def _entry(path: Path, name: Any, make: Callable[[str, dict[str, Any]], Entry], entry: Any) -> Entry:
-    """A name becomes part of a file's name, so only such names are taken as cannot lead elsewhere."""
-    if not isinstance(name, str) or not name.isascii() or not name.isidentifier():
-        raise KitError(f"{path}: {name!r} is no name: only letters, digits and underscores")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise KitError(f"{path}: {name!r} is no name, which is 1 to 64 of the characters a-z 0-9 _")
     try:
         return make(name, dict(entry))
     except (TypeError, ValueError, KeyError, KitError) as error:

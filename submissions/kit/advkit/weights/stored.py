@@ -13,17 +13,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from advkit.errors import KitError
-from advkit.networks.loading import differences, empty_network, shapes
+from advkit.networks.loading import COUNTER, differences, empty_network, shapes
 from advkit.weights.files import one_line, read_metadata
-
-COUNTER = ".num_batches_tracked"
 
 
 def read_tensors(path: Path, architecture: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file, float32; counters of batch norms are left out.
 
-    Raises KitError where it is not whole, where a tensor is of another dtype, and as `check_tensors` does; names
-    and shapes are looked at before anything is loaded.
+    Raises KitError where it is not whole, and where names, shapes or dtypes are not those of the network, which is
+    looked at before anything is loaded; the values are left to `check_tensors`.
     """
     read_metadata(path)
     try:
@@ -32,11 +30,9 @@ def read_tensors(path: Path, architecture: str) -> dict[str, Tensor]:
             if other := [name for name, part in parts.items() if part.get_dtype() != "F32"]:
                 raise KitError(f"{path}: not the weights of {architecture}: {one_line(other[0])} is not float32")
             check_shapes(str(path), architecture, {name: tuple(part.get_shape()) for name, part in parts.items()})
-            tensors = {name: file.get_tensor(name) for name in parts}
+            return {name: file.get_tensor(name) for name in parts}
     except (SafetensorError, OSError) as error:
         raise KitError(f"{path}: not a whole safetensors file ({one_line(error)}); fetch it again") from error
-    check_tensors(str(path), architecture, tensors)
-    return tensors
 
 
 def check_tensors(where: str, architecture: str, tensors: Mapping[str, Tensor]) -> int:
