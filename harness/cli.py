@@ -182,7 +182,7 @@ def _add_dataset(parser: argparse.ArgumentParser) -> None:
     check = actions.add_parser("check", help="look at every image and row, and compare the labels with a baseline")
     for action in (build, check):
         action.add_argument("folder", metavar="DIR", help="a folder with dataset.yaml, such as dataset/photos")
-    build.add_argument("script_arguments", nargs="*", metavar="ARGUMENT", help="for the script, after --")
+    build.add_argument("script_arguments", nargs="*", default=[], metavar="ARGUMENT", help="for the script, after --")
     check.add_argument("--images", metavar="DIR", help="the PNG images, where they are not in DIR/images")
     check.add_argument("--metadata", metavar="CSV", help="the labels, where they are not the CSV of DIR")
     check.add_argument("--limit", type=int, metavar="N", help="only the first N images of the dataset")

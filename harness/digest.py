@@ -5,17 +5,21 @@ import json
 import os
 import stat
 import time
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
+from importlib.metadata import Distribution
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 IGNORED_NAMES = frozenset({"__pycache__", ".git", ".DS_Store", ".ipynb_checkpoints"})
+FOREIGN_FOLDERS = ("node_modules", "site-packages")
 
 LARGE_BYTES = 16 << 20
-"""From this size on the digest of a file is remembered: weights are read once in a process, not for every call."""
+"""From this size on the digest of a file is remembered: weights that nobody touches are read once in a process."""
 
 SETTLED_NS = 2 * 10**9
-"""Only of a file that was left alone for so long: a later change is then sure to move the time of its last change."""
+"""Only of a file that was left alone for so long: a later change is then sure to move its times."""
 
 _known: dict[tuple[int, ...], str] = {}
 
@@ -26,13 +30,16 @@ def digest_bytes(data: bytes | memoryview) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """`digest_bytes` of a file, read in pieces; a large one is not read again while it stays what it was."""
+    """`digest_bytes` of a file, read in pieces; a large one is not read again while it stays what it was.
+
+    Anybody can set back the time of its last change; the time at which anything of it changed is the kernel's own.
+    """
     now = time.time_ns()
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
-        key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+        key = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
         digest = _known.get(key) or hashlib.file_digest(file, "sha256").hexdigest()
-    if status.st_size >= LARGE_BYTES and now - status.st_mtime_ns > SETTLED_NS:
+    if status.st_size >= LARGE_BYTES and now - status.st_ctime_ns > SETTLED_NS:
         _known[key] = digest
     return digest
 
@@ -80,6 +87,36 @@ def digest_tree(folder: Path, functional_metadata: dict[str, Any], data: dict[st
     files = dict(tree_files(folder)) | data
     files.pop("metadata.json", None)
     return digest_files("submission", functional_metadata, sorted(files.items()), data)
+
+
+def digest_local(item: Distribution) -> str | None:
+    """The digest of a distribution's files, if it was installed from a folder or a file of this machine; else None."""
+    origin = json.loads(item.read_text("direct_url.json") or "{}")
+    url = urlsplit(origin.get("url", ""))
+    if url.scheme != "file":
+        return None
+    if not origin.get("dir_info", {}).get("editable"):
+        return digest_value("installed", item.read_text("RECORD"))  # it lists a digest of each
+    names = (item.read_text("top_level.txt") or "").split()
+    return digest_files("editable", None, _edited_files(Path(unquote(url.path)), names))
+
+
+def _edited_files(folder: Path, names: Iterable[str]) -> list[tuple[str, Path]]:
+    """The files of its packages and modules; where one is not directly in `folder`, all Python files below that.
+
+    Links that lead nowhere are not among them: an editor makes one beside each file that it has open.
+    """
+    found = [[*tree_files(folder / name), (f"{name}.py", folder / f"{name}.py")] for name in names]
+    there = [[file for file in files if file[1].is_file()] for files in found]
+    return list(chain(*there)) if there and all(there) else list(_python_files(folder))
+
+
+def _python_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The (relative name, path) of the project's own, sorted; hidden folders and installed packages are not."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if name not in FOREIGN_FOLDERS and not name.startswith("."))
+        paths = [Path(parent, name) for name in sorted(names) if name.endswith(".py")]
+        yield from ((path.relative_to(folder).as_posix(), path) for path in paths if path.is_file())
 
 
 def seed_from(kind: str, value: Any) -> int:

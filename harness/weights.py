@@ -40,7 +40,8 @@ def weights_folder() -> Path:
 def find_weights(folder: Path, names: Iterable[str]) -> tuple[tuple[Weights, ...], list[str]]:
     """What is in the submission's own folder or else in the weights folder, and the names of what is in neither.
 
-    Raises: UserError with a line for each that is a link, no regular file, or cannot be read.
+    The user's weights folder may hold links: the file that they lead to is what is found.
+    Raises: UserError with a line for each that is no regular file, a submission's own link, or cannot be read.
     """
     found: list[Weights] = []
     missing: list[str] = []
@@ -61,11 +62,13 @@ def find_weights(folder: Path, names: Iterable[str]) -> tuple[tuple[Weights, ...
 
 
 def _find(folder: Path, name: str) -> Weights | None:
-    for path in (folder / "weights" / f"{name}{SUFFIX}", weights_folder() / f"{name}{SUFFIX}"):
+    own, users = (place / f"{name}{SUFFIX}" for place in (folder / "weights", weights_folder()))
+    for path in (own, users):
         try:
-            if not stat.S_ISREG(path.lstat().st_mode):
+            real = path if path is own else Path(os.path.realpath(path, strict=True))
+            if not stat.S_ISREG(real.lstat().st_mode):
                 raise UserError(f"{path}: is a link or no regular file; replace it by the file itself")
-            return Weights(name, path, digest_file(path))
+            return Weights(name, real, digest_file(real))
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -74,14 +77,14 @@ def _find(folder: Path, name: str) -> Weights | None:
 
 
 def rewritten(weights: Iterable[Weights]) -> list[str]:
-    """The names of those that are gone or have other bytes by now."""
+    """The names of those that are gone, cannot be read, or have other bytes by now."""
     return [one.name for one in weights if not _is_intact(one)]
 
 
 def _is_intact(weights: Weights) -> bool:
     try:
         return not weights.path.is_symlink() and digest_file(weights.path) == weights.digest
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

@@ -8,16 +8,20 @@ import subprocess
 import sys
 import tempfile
 
+import numpy as np
 import pytest
 from helpers import ANSWER, COPY, ROOT, data_folder, write_dataset, write_submission
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from harness import baseline
 from harness.baseline import FEWEST, SHIFTS, Agreement, Baseline, judge, sample, wilson_interval
 from harness.commands import dataset as command
 from harness.dataset import LabelSpace, Picture
+from harness.digest import digest_bytes
 from harness.errors import UserError
+from harness.images import write_png
 
 
 @pytest.fixture(scope="module")
@@ -56,29 +60,6 @@ def test_right_labels_give_the_clean_accuracy(photos, run_main, capfd):
     assert len(lines) == 3
 
 
-@pytest.mark.parametrize(
-    ("shift", "looks", "equal", "mend"),
-    [(-1, "0-based", "TrueLabel + 1", "add 1 to"), (1, "one too high", "TrueLabel - 1", "subtract 1 from")],
-    ids=["from-0", "from-2"],
-)
-def test_labels_of_another_base_are_an_error_of_one_line(photos, run_main, capfd, tmp_path, shift, looks, equal, mend):
-    folder, rows = photos
-    wrong = relabelled(tmp_path / "wrong.csv", rows, shift)
-    assert run_main("dataset", "check", folder, "--metadata", wrong, "--images", folder / "images") == 1
-    (line,) = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"harness: {wrong}: the labels look {looks}: ")
-    assert f"of the answers of efficientnet_lite0 equal {equal}, 0 % equal TrueLabel; " in line
-    assert line.endswith(f"; {mend} TrueLabel and TargetClass of every row")
-
-
-def test_labels_of_other_images_are_a_low_accuracy_and_a_hint(photos, run_main, capfd, tmp_path):
-    folder, rows = photos
-    turned = [{**row, "TrueLabel": other["TrueLabel"]} for row, other in zip(rows, rows[7:] + rows[:7], strict=True)]
-    wrong = relabelled(tmp_path / "wrong.csv", turned, 0)
-    assert run_main("dataset", "check", folder, "--metadata", wrong) == 0
-    assert capfd.readouterr().out.splitlines()[-1] == baseline.HINT.format(space="imagenet-1001")
-
-
 def test_the_competitions_own_labels_fit(run_main, capfd):
     folder = data_folder("nips2017-dev-400")
     assert run_main("dataset", "check", folder, "--limit", "100") == 0
@@ -86,6 +67,62 @@ def test_the_competitions_own_labels_fit(run_main, capfd):
     assert lines[0].endswith("100 images of nips2017-dev-400 are in order")
     assert lines[1] == "asking efficientnet_lite0 about 40 images"
     assert len(lines) == 3
+
+
+# --- with answers that are known
+
+PROCESS = ("--sandbox", "process", "--trust-submissions")
+
+CANNED = """\
+#!/usr/bin/env python3
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+answers = {answers}
+paths = sorted(Path(sys.argv[1]).glob("*.png"))
+lines = [f"{{path.name}},{{answers[sha256(path.read_bytes()).hexdigest()]}}\\n" for path in paths]
+Path(sys.argv[2]).write_text("".join(lines))
+"""
+
+
+@pytest.fixture
+def canned(tmp_path):
+    """Twenty pictures, rows for them, and a defense that knows the labels of all but one."""
+    folder = write_dataset(tmp_path / "twenty", 20)
+    with (folder / "dataset.csv").open(newline="") as file:
+        rows = [{**row, "TrueLabel": str(100 + int(row["TrueLabel"]))} for row in csv.DictReader(file)]
+    answers = {}
+    for row in rows:
+        with Image.open(folder / "images" / f"{row['ImageId']}.png") as image:
+            answers[digest_bytes(write_png(np.asarray(image)))] = int(row["TrueLabel"])
+    answers[next(iter(answers))] = 900
+    write_submission(tmp_path / "canned", "defense", CANNED.format(answers=answers))
+    return folder, rows, ("--baseline", tmp_path / "canned", *PROCESS)
+
+
+@pytest.mark.parametrize(
+    ("shift", "looks", "equal", "mend"),
+    [(-1, "0-based", "TrueLabel + 1", "add 1 to"), (1, "one too high", "TrueLabel - 1", "subtract 1 from")],
+    ids=["from-0", "from-2"],
+)
+def test_labels_of_another_base_are_an_error_of_one_line(canned, run_main, capfd, tmp_path, shift, looks, equal, mend):
+    folder, rows, asked = canned
+    wrong = relabelled(tmp_path / "wrong.csv", rows, shift)
+    assert run_main("dataset", "check", folder, "--metadata", wrong, "--images", folder / "images", *asked) == 1
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line == (
+        f"harness: {wrong}: the labels look {looks}: 95 % of the answers of canned equal {equal}, "
+        f"0 % equal TrueLabel; {mend} TrueLabel and TargetClass of every row"
+    )
+
+
+def test_labels_of_other_images_are_a_low_accuracy_and_a_hint(canned, run_main, capfd, tmp_path):
+    folder, rows, asked = canned
+    turned = [{**row, "TrueLabel": other["TrueLabel"]} for row, other in zip(rows, rows[7:] + rows[:7], strict=True)]
+    wrong = relabelled(tmp_path / "wrong.csv", turned, 0)
+    assert run_main("dataset", "check", folder, "--metadata", wrong, *asked) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == baseline.HINT.format(space="imagenet-1001")
 
 
 # --- with small programs as baselines
@@ -107,9 +144,6 @@ def check(folder, run_main, capfd):
         return code, (said.out + said.err).splitlines()
 
     return check
-
-
-PROCESS = ("--sandbox", "process", "--trust-submissions")
 
 
 def test_images_and_rows_only(check, folder):
@@ -210,6 +244,13 @@ def test_what_follows_two_dashes_is_for_the_build_script(run_main, capfd, tmp_pa
     assert "['--from-folder', 'mine', '--link']" in capfd.readouterr().out
     assert run_main("dataset", "build", tmp_path) == 0
     assert "[]" in capfd.readouterr().out
+
+
+def test_to_build_needs_a_folder_and_no_more(run_main, capfd):
+    with pytest.raises(SystemExit) as caught:
+        run_main("dataset", "build")
+    assert caught.value.code == 2
+    assert capfd.readouterr().err.endswith("error: the following arguments are required: DIR\n")
 
 
 # --- the judgement

@@ -389,6 +389,75 @@ def test_an_image_that_stands_on_the_organisers_follows_it(stage, docker_engine,
             docker_engine.images.remove(name, force=True)
 
 
+@pytest.fixture
+def write_image(docker_engine, tmp_path):
+    """`write(name, *lines)` makes a folder with a Dockerfile, which is returned; the images are removed at the end."""
+    written = []
+
+    def write(name, *lines):
+        written.append(name)
+        folder = tmp_path / f"image-{len(written)}"
+        folder.mkdir()
+        (folder / "Dockerfile").write_text("\n".join([*lines, f"LABEL try={name}", ""]))
+        return folder
+
+    yield write
+    remove_images(docker_engine, reversed(written))
+
+
+def random_name():
+    return f"harness-test/{secrets.token_hex(4)}:1"
+
+
+def test_a_comment_names_nothing_that_is_built_first(stage, docker_engine, tmp_path, write_image):
+    """The Dockerfile of the one below tells of the one above."""
+    below, above = random_name(), random_name()
+    base = [f"# {above} stands on this.", f"from {PYTHON_IMAGE}", f"# FROM {above}", f"RUN echo {above} >/which"]
+    folders = {below: write_image(below, *base), above: write_image(above, f'ARG BASE="{below}"', "FROM \\", "${BASE}")}
+    submission = docker_submission(tmp_path / "sub", container=above)
+    image = stage.open(**folders).prepare(submission, use_gpu=False)
+    assert docker_engine.images.get(above).id == image != docker_engine.images.get(below).id
+    assert [line.split()[4] for line in stage.lines] == [below, above]
+
+
+def test_images_that_stand_on_each_other_are_named(stage, tmp_path, write_image):
+    one, other, itself = random_name(), random_name(), random_name()
+    folders = {one: write_image(one, f"FROM {other}"), other: write_image(other, f"FROM {one}")}
+    folders[itself] = write_image(itself, f"FROM {itself}")
+    for name, chain in ((one, f"{one} > {other} > {one}"), (itself, f"{itself} > {itself}")):
+        submission = docker_submission(tmp_path / name[-6:-2], container=name)
+        with pytest.raises(UserError, match=f"the images {chain} stand on each other; mend FROM and ARG"):
+            stage.open(**folders).prepare(submission, use_gpu=False)
+    assert stage.lines == []
+
+
+def test_a_name_that_leads_elsewhere_by_now_is_set_right(stage, docker_engine, tmp_path, write_image):
+    """Somebody built another image under it; the one that stands on it must not follow that one."""
+    below, above = random_name(), random_name()
+    folders = {below: write_image(below, f"FROM {PYTHON_IMAGE}", "RUN echo ours >/which")}
+    folders[above] = write_image(above, f"FROM {below}")
+    ours = stage.open(**folders).prepare(docker_submission(tmp_path / "one", container=below), use_gpu=False)
+    docker_engine.images.get(PYTHON_IMAGE).tag(below)
+    image = stage.open(**folders).prepare(docker_submission(tmp_path / "two", container=above), use_gpu=False)
+    assert docker_engine.images.get(below).id == ours
+    said = docker_engine.containers.run(image, ["cat", "/which"], remove=True, network_mode="none")
+    assert said == b"ours\n"
+
+
+def test_one_folder_serves_with_and_without_a_gpu(stage, docker_engine, tmp_path, write_image):
+    name, for_gpus = random_name(), random_name()
+    folder = write_image(name, f"FROM {PYTHON_IMAGE}")
+    (tmp_path / "sub").mkdir()
+    submission = load_submission(write_submission(tmp_path / "sub/x", "", container=name, container_gpu=for_gpus))
+    backend = stage.open(**{name: folder, for_gpus: folder})
+    try:
+        images = {backend.prepare(submission, use_gpu=use_gpu) for use_gpu in (False, True)}
+        assert images == {docker_engine.images.get(name).id, docker_engine.images.get(for_gpus).id}
+        assert len(images) == len(stage.lines) == 1
+    finally:
+        remove_images(docker_engine, [for_gpus])
+
+
 def test_an_image_is_pinned_by_its_digest(stage, docker_engine):
     assert stage.stage("exit 0").runtime == docker_engine.images.get(PYTHON_IMAGE).id
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -361,6 +361,38 @@ def test_a_build_that_is_interrupted_says_what_it_has(serve, tmp_path):
     assert "stopped; the same command goes on from here" in said
 
 
+def test_a_download_under_way_ends_with_the_build(serve, tmp_path):
+    """A slow host keeps sending, and a photograph may take minutes: who stops the build does not wait for that."""
+    reached, release = threading.Event(), threading.Event()
+
+    def trickling(handler):
+        send(handler, 200, {"Content-Type": "image/jpeg"}, b"", announced=1 << 30)
+        with suppress(OSError):
+            while not release.wait(0.02):
+                handler.wfile.write(bytes(1 << 13))
+                reached.set()
+
+    started = command("--list", serve(a=trickling), "--attempts", "1", output=tmp_path / "set")
+    with subprocess.Popen(started, stdout=subprocess.PIPE, text=True) as process:
+        assert reached.wait(20)
+        process.send_signal(signal.SIGINT)
+        try:
+            said = process.communicate(timeout=60)[0]
+        finally:
+            release.set()
+    assert process.returncode == 130, said
+    assert missing(tmp_path / "set") == {"a": ("not_tried", "the build was stopped")}
+
+
+def test_nothing_is_asked_of_a_host_once_the_build_was_stopped(serve, host):
+    serve(a=[500, noise(1)])
+    patience = photo.Patience(timeout=5, attempts=2, backoff=0)
+    host.pages["/a_o.jpg"].insert(0, lambda handler: (patience.stop.set(), send(handler, 500, {}, b"")))
+    with photo.Host(patience, 1) as asking, pytest.raises(photo.UnusableError) as caught:
+        asking.png(photo.Row("a", f"{host.url}/a_o.jpg", WHOLE))
+    assert (caught.value.reason, host.asked["/a_o.jpg"]) == ("not_tried", 1)
+
+
 def test_an_image_that_a_crash_cut_short_is_made_again(serve, host, build, tmp_path):
     list_ = serve(a=noise(1), b=noise(2))
     build("--list", list_)
@@ -371,6 +403,21 @@ def test_an_image_that_a_crash_cut_short_is_made_again(serve, host, build, tmp_p
                           f"about 0:00 to go\n{tmp_path / 'set'}: all 2 images are there\n")  # fmt: skip
     assert path.read_bytes() == whole
     assert [host.asked[f"/{name}_o.jpg"] for name in "ab"] == [2, 1]
+
+
+@pytest.mark.parametrize("keys", [{"mode": "L"}, {"size": (224, 224)}], ids=["grey", "small"])
+def test_an_image_of_somebodys_is_named_and_left_as_it_is(serve, host, build, tmp_path, keys):
+    """It was not made here, and nobody knows whether there is another copy of it."""
+    made(tmp_path / "set" / "images", "a", **keys)
+    before = (tmp_path / "set" / "images" / "a.png").read_bytes()
+    code, said = build("--list", serve(a=noise(1), b=noise(2)))
+    assert (code, "1 of 2 images are there, 1 are missing (1 wrong_size)" in said) == (0, True), said
+    reason, detail = missing(tmp_path / "set")["a"]
+    assert (reason, detail.endswith("not RGB 299x299; move it away")) == ("wrong_size", True)
+    assert (tmp_path / "set" / "images" / "a.png").read_bytes() == before
+    assert host.asked["/a_o.jpg"] == 0
+    (tmp_path / "set" / "images" / "a.png").unlink()
+    assert "all 2 images are there" in build()[1]
 
 
 def test_what_was_missing_is_tried_again(serve, build, tmp_path):

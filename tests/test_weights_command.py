@@ -52,7 +52,7 @@ def test_without_the_kit_the_line_says_what_to_install(run_main, called, monkeyp
     ("arguments", "code", "said"),
     [
         (["list"], 0, "ens_adv_inception_resnet_v2"),
-        (["verify", "nonsense"], 1, "harness weights: weights 'nonsense' is unknown"),
+        (["list", "--registry", "nowhere.yaml"], 1, "harness weights: nowhere.yaml: cannot be read"),
         (["fetch"], 2, "usage: harness weights fetch"),
         (["download"], 2, "invalid choice: 'download'"),
     ],

@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _alone(options.output), Host(patience, options.workers) as host:
         rows = _take_list(options, host)
         images.mkdir(exist_ok=True)
-        kept = _whole(rows, images)
+        kept, wrong = _look(rows, images)
         print(f"{options.output}: {len(rows)} images in the list, {len(kept)} of them are there", flush=True)
-        todo = [row for row in rows if row.id not in kept]
+        todo = [row for row in rows if row.id not in kept | wrong.keys()]
         missing: Missing = {row.id: UnusableError(Reason.NOT_TRIED, "the build was stopped") for row in todo}
         try:
             if options.from_folder:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         finally:
             absent = {name: why for name, why in missing.items() if not _png(images, name).exists()}
-            there = _report(rows, absent | _remove_placeholders(rows, images), options.output)
+            there = _report(rows, absent | wrong | _remove_placeholders(rows, images), options.output)
     return 0 if there else 1
 
 
@@ -115,15 +115,20 @@ def _take_list(options: argparse.Namespace, host: Host) -> list[Row]:
 # --- the images
 
 
-def _whole(rows: Sequence[Row], images: Path) -> set[str]:
-    """The images that are there, each decoded; what a crash cut short is removed, to be made again."""
+def _look(rows: Sequence[Row], images: Path) -> tuple[set[str], Missing]:
+    """The images that are there, each decoded, and those that are no images of the set: somebody's, left alone.
+
+    What a crash cut short is removed, to be made again.
+    """
     present = {row.id: _png(images, row.id) for row in rows if _png(images, row.id).exists()}
     with ThreadPoolExecutor() as pool:
-        faults = dict(zip(present, pool.map(fault_of, present.values()), strict=True))
-    for name, fault in faults.items():
-        if fault:
-            present.pop(name).unlink()
-    return set(present)
+        found = dict(zip(present, pool.map(fault_of, present.values()), strict=True))
+    faults = {name: fault for name, fault in found.items() if fault}
+    wrong = {name: fault for name, fault in faults.items() if fault.reason is Reason.WRONG_SIZE}
+    for name in faults.keys() - wrong.keys():
+        present[name].unlink()
+    left = {name: UnusableError(fault.reason, f"{fault.detail}; move it away") for name, fault in wrong.items()}
+    return present.keys() - faults.keys(), left
 
 
 def _download(

@@ -75,7 +75,7 @@ class Row:
 @dataclass(frozen=True)
 class Patience:
     """timeout: seconds without a byte; a photograph may take ten times that. backoff: seconds after the first try,
-    doubled after each. stop: set when nothing more is to be begun."""
+    doubled after each. stop: set when nothing more is wanted; what is under way ends with its next bytes."""
 
     timeout: float = 30.0
     attempts: int = 4
@@ -119,16 +119,21 @@ class Host:
     def _patiently(self, url: str, attempt: Callable[[], Made]) -> Made:
         """The result of `attempt`, made again where that may help."""
         patience, jitter = self._patience, Random(url)
-        for number in range(patience.attempts - 1):
-            if patience.stop.is_set():
-                raise UnusableError(Reason.NOT_TRIED, "the build was stopped")
+        number = 0
+        while True:
+            self._go_on()
             try:
                 return attempt()
             except UnusableError as error:
-                if not error.again:
+                if not error.again or number + 1 >= patience.attempts:
                     raise
                 patience.stop.wait(max(error.wait, patience.backoff * 2**number * (0.75 + jitter.random() / 2)))
-        return attempt()
+            number += 1
+
+    def _go_on(self) -> None:
+        """Raises: UnusableError where nothing more is wanted."""
+        if self._patience.stop.is_set():
+            raise UnusableError(Reason.NOT_TRIED, "the build was stopped")
 
     def _get(self, url: str, types: Container[str] | None) -> bytes:
         try:
@@ -149,6 +154,7 @@ class Host:
         longest = 10 * self._patience.timeout
         deadline = time.monotonic() + longest
         for piece in response.iter_content(1 << 12):
+            self._go_on()
             data += piece
             if len(data) > MOST_BYTES:
                 raise UnusableError(Reason.WRONG_SIZE, f"more than {MOST_BYTES} bytes")
@@ -203,7 +209,7 @@ def cut(photograph: Image.Image, box: tuple[float, float, float, float]) -> Imag
 
 
 def fault_of(path: Path) -> UnusableError | None:
-    """What is wrong with a PNG of the set; None where it is whole."""
+    """What is wrong with a PNG of the set; None where it is whole. Raises: OSError where it cannot be read."""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             image.load()
@@ -211,7 +217,11 @@ def fault_of(path: Path) -> UnusableError | None:
                 return None
             found = f"{image.mode} {image.width}x{image.height}"
             return UnusableError(Reason.WRONG_SIZE, f"{path}: is {found}, not RGB {SIZE[0]}x{SIZE[1]}")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        return UnusableError(Reason.WRONG_SIZE, f"{path}: {_first_line(error)}")
+    except (OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise  # it cannot be read, which says nothing of what it holds
         return UnusableError(Reason.TRUNCATED, f"{path}: {_first_line(error)}")
 
 

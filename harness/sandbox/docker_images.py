@@ -49,30 +49,39 @@ class Images:
             return self._build(submission.folder, f"submission {submission.name}", None)
         return self._find_or_pull(name, submission)
 
-    def _build(self, folder: Path, title: str, tag: str | None) -> str:
-        """The image that `folder` builds. `tag` is None for a participant's: nobody else can name that image."""
+    def _build(self, folder: Path, title: str, tag: str | None, above: tuple[str, ...] = ()) -> str:
+        """The image that `folder` builds. `tag` is None for a participant's: nobody else can name that image.
+
+        above: the titles of the images that wait for this one.
+        """
         if not (folder / "Dockerfile").is_file():
             raise UserError(f"{folder}: has no Dockerfile to build {title} from; mend 'images' in the tournament file")
         arguments = {key: os.environ[key] for key in BUILD_ARGUMENTS if tag and key in os.environ}
-        context = _digest_context(folder, arguments | self._bases(folder))
+        context = _digest_context(folder, arguments | self._bases(folder, (*above, title)))
         known = self._setting.built.get(context)
-        if known is None or not self._is_there(known):
+        if known is None or not self._is_there(known, tag):
             self._setting.say(f"building the image of {title} from {folder} (off the clock)")
             known = self._send(folder, tag, arguments)
             self._setting.built[context] = known
         return known
 
-    def _bases(self, folder: Path) -> dict[str, str]:
-        """Those of the organiser's images that the Dockerfile of `folder` names, built first: name -> id."""
-        words = re.split(r"[\s=]+", (folder / "Dockerfile").read_text(errors="replace"))
-        others = {name: other for name, other in self._setting.images.items() if name in words and other != folder}
-        return {name: self._build(other, name, name) for name, other in others.items()}
+    def _bases(self, folder: Path, above: tuple[str, ...]) -> dict[str, str]:
+        """Those of the organiser's images that the Dockerfile of `folder` stands on, built first: name -> id."""
+        named = _names_in(folder / "Dockerfile") & self._setting.images.keys()
+        if circle := sorted(named.intersection(above)):
+            chain = " > ".join([*above[above.index(circle[0]) :], circle[0]])
+            raise UserError(f"{folder}: the images {chain} stand on each other; mend FROM and ARG in their Dockerfiles")
+        return {name: self._build(self._setting.images[name], name, name, above) for name in sorted(named)}
 
-    def _is_there(self, image: str) -> bool:
+    def _is_there(self, image: str, tag: str | None) -> bool:
+        """Whether an earlier build's image is still there; then `tag` names it again, whatever it names by now."""
         try:
-            return str(self._engine.images.get(image).id) == image
+            found = self._engine.images.get(image)
         except ImageNotFound:
             return False
+        if tag:
+            found.tag(*_split_tag(tag))
+        return str(found.id) == image
 
     def _send(self, folder: Path, tag: str | None, arguments: Mapping[str, str]) -> str:
         limits: Any = None if tag else {"memory": BUILD_MEMORY, "memswap": BUILD_MEMORY}
@@ -127,6 +136,14 @@ def _built_image(line: Mapping[str, Any]) -> str | None:
 
 def _end(said: list[str]) -> str:
     return " | ".join([line for line in said if line][-3:])
+
+
+def _names_in(dockerfile: Path) -> set[str]:
+    """The words of the lines that can name a base image: not those of a comment, or of what is run."""
+    lines = dockerfile.read_text(errors="replace").splitlines()
+    joined = re.sub(r"\\\s*\n", " ", "\n".join(line for line in lines if not line.lstrip().startswith("#")))
+    wanted = re.findall(r"^\s*(?:FROM|ARG|COPY)\s(.*)", joined, re.IGNORECASE | re.MULTILINE)
+    return {word for line in wanted for word in re.split(r"[\s=\"']+", line)}
 
 
 def _digest_context(folder: Path, about: Mapping[str, str]) -> str:

@@ -7,7 +7,6 @@ does not isolate: a submission may read what the user may read, and reach the ne
 import errno
 import filecmp
 import importlib.metadata
-import json
 import os
 import resource
 import signal
@@ -20,11 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote, urlsplit
 
 import psutil
 
-from harness.digest import digest_files, digest_value, tree_files
+from harness.digest import digest_local, digest_value
 from harness.errors import InfrastructureError
 from harness.records import Limits, Verdict
 from harness.sandbox import Ending, Job, Setting
@@ -139,23 +137,13 @@ def environment_digest() -> str:
     """Stands for the container's digest: the Python version and every installed distribution.
 
     Each counts once: a project's own is found twice where it is also built in the folder that one stands in. Of
-    one that is installed from a folder where it lies, the files count too: they change under one version. Only
-    the harness itself does not, which no submission uses.
+    one that is installed from this machine, the files count too: they change under one version. Only the harness
+    itself does not, which no submission uses.
     """
     found = list(importlib.metadata.distributions())
     installed = {f"{item.name}=={item.version}" for item in found}
-    edited = {_digest_of_editable(item) for item in found if item.name != OWN_DISTRIBUTION}
-    return "process:" + digest_value("environment", [sys.version, sorted(installed), sorted(filter(None, edited))])
-
-
-def _digest_of_editable(item: importlib.metadata.Distribution) -> str | None:
-    """The digest of its packages' files, if it is installed from a folder where it lies."""
-    origin = json.loads(item.read_text("direct_url.json") or "{}")
-    if not origin.get("dir_info", {}).get("editable"):
-        return None
-    folder = Path(unquote(urlsplit(origin["url"]).path))
-    names = (item.read_text("top_level.txt") or "").split()
-    return digest_files("editable", None, [file for name in names for file in tree_files(folder / name)])
+    local = {digest_local(item) for item in found if item.name != OWN_DISTRIBUTION}
+    return "process:" + digest_value("environment", [sys.version, sorted(installed), sorted(filter(None, local))])
 
 
 class _Family:

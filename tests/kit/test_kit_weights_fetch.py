@@ -1,7 +1,9 @@
 """A download goes on where it was stopped, is never taken for whole when it is not, nor read before it is known."""
 
+import fcntl
 import hashlib
 import json
+import shlex
 import signal
 import socket
 import subprocess
@@ -247,6 +249,23 @@ def test_two_processes_do_not_write_one_part(tmp_path):
     assert "is being fetched by another process" in done.stderr
 
 
+def test_a_part_that_was_removed_while_it_was_waited_for_is_not_locked(tmp_path, monkeypatch):
+    """Another process may end, and remove the part, between our opening and our locking it."""
+    download = Download(tmp_path, "some", Source("npy_port", "http://example.org/a", "MIT"), AT_ONCE)
+    removed = []
+
+    def flock(file, operation, flock=fcntl.flock):
+        if not removed:
+            removed.append(download.part.unlink())
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with download.locked(), pytest.raises(KitError, match="is being fetched by another process"), download.locked():
+        pass
+    assert removed == [None]
+    assert left_in(tmp_path) == []
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(KitError, match="cannot be written"):
@@ -307,13 +326,57 @@ def test_only_a_source_with_a_known_digest_is_taken_unless_told_otherwise():
     both = model(UNKNOWN, KNOWN)
     assert Choice().sources(both) == (KNOWN,)
     assert Choice(accept_unknown=True).sources(both) == (UNKNOWN, KNOWN)
-    assert Choice(sha256="1" * 64).sources(both) == (UNKNOWN,)
     assert Choice(kind="npy_port").sources(both) == (KNOWN,)
     for choice in (Choice(), Choice(kind="timm_safetensors")):
-        with pytest.raises(KitError, match=r"--sha256 HEX.*--accept-unknown-checksum"):
-            choice.sources(model(UNKNOWN))
-    with pytest.raises(KitError, match="no source tf_checkpoint; there is timm_safetensors, npy_port"):
-        Choice(kind="tf_checkpoint").sources(both)
+        assert choice.sources(model(UNKNOWN)) == ()
+
+
+def test_a_digest_says_which_source_is_meant():
+    other = replace(UNKNOWN, url="http://example.org/c")
+    three = model(UNKNOWN, KNOWN, other)
+    assert Choice(sha256=KNOWN.sha256).sources(three) == (KNOWN,)
+    assert Choice(sha256="1" * 64).sources(three) == (UNKNOWN, other)
+    assert Choice(sha256="1" * 64).sources(model(KNOWN)) == ()
+
+
+@pytest.mark.parametrize(
+    ("choice", "sources", "said"),
+    [
+        (
+            Choice(kind="tf_checkpoint"),
+            (UNKNOWN, KNOWN),
+            "no source tf_checkpoint; there is timm_safetensors, npy_port",
+        ),
+        (Choice(sha256="1" * 64), (KNOWN,), "other digests than 1.*leave out --sha256"),
+        (Choice(), (UNKNOWN,), f"no sha256 .*: harness weights fetch {NAME} --accept-unknown-checksum$"),
+    ],
+    ids=["no such kind", "another digest", "no digest"],
+)
+def test_without_a_source_the_line_says_why(tmp_path, choice, sources, said):
+    with pytest.raises(KitError, match=said):
+        Fetcher(Registry({}, {}), tmp_path, AT_ONCE).fetch(model(*sources), choice)
+
+
+def test_of_sources_without_digest_the_one_is_found_that_has_the_given_one(tmp_path):
+    fetcher = Fetcher(Registry({}, {}), tmp_path, AT_ONCE, say=lambda text: None)
+    with serving(Behaviour(bytes(10))) as first, serving(Behaviour(CONTENT)) as second:
+        sources = [replace(UNKNOWN, url=url) for url in (first, second)]
+        with pytest.raises(KitError, match="neither a checkpoint"):  # which is what CONTENT is: the second was read
+            fetcher.fetch(model(*sources), Choice(sha256=DIGEST))
+        with pytest.raises(KitError) as caught:
+            fetcher.fetch(model(*sources), Choice(sha256="1" * 64))
+    assert [f"instead of {'1' * 64}" in line for line in str(caught.value).splitlines()] == [True, True]
+
+
+def test_without_tensorflow_the_other_sources_are_still_said(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    checkpoint = Source("tf_checkpoint", "http://example.org/c", "MIT", member="c.ckpt")
+    fetcher = Fetcher(Registry({}, {}), tmp_path, replace(AT_ONCE, retries=0), say=lambda text: None)
+    with pytest.raises(KitError) as caught:
+        fetcher.fetch(model(replace(UNKNOWN, url="http://weights.invalid/a"), checkpoint), Choice(accept_unknown=True))
+    lines = str(caught.value).splitlines()
+    assert [line.split(":")[1].split()[0] for line in lines] == ["nothing", "TensorFlow,"]
+    assert lines[0].endswith(f"harness weights import {NAME} FILE --accept-unknown-checksum")
 
 
 def test_the_next_source_is_tried_and_a_silent_host_not_again(tmp_path):
@@ -345,18 +408,26 @@ def test_what_cannot_be_imported_is_removed(tmp_path):
     assert left_in(tmp_path) == []
 
 
-def write_registry(path, url, **source):
+def write_registry(path, url, name=NAME, **source):
     """The registry with one model, whose one source is that."""
-    entry = {"architecture": "inception_v3", "description": "d", "paper": "p", "licence": "MIT"}
-    entry["sources"] = [{"kind": "npy_port", "url": url, "licence": "MIT", **source}]
-    path.write_text(yaml.safe_dump({"models": {NAME: entry}}))
+    path.write_text(yaml.safe_dump({"models": {name: entry(url, **source)}}))
     return path
 
 
-def test_from_the_host_to_the_stored_file(tmp_path, capsys):
+def entry(url, **source):
+    source = {"kind": "npy_port", "url": url, "licence": "MIT", **source}
+    return {"architecture": "inception_v3", "description": "d", "paper": "p", "licence": "MIT", "sources": [source]}
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """A port."""
+    path = tmp_path_factory.mktemp("port") / "port.npy"
+    return write_port(path, port_layers(tf_variables("inception_v3"), "Ens3Adv"), protocol=4).read_bytes()
+
+
+def test_from_the_host_to_the_stored_file(content, tmp_path, capsys):
     """The whole way, with a connection that breaks: download, check, import, and no second time."""
-    port = write_port(tmp_path / "port.npy", port_layers(tf_variables("inception_v3"), "Ens3Adv"), protocol=4)
-    content = port.read_bytes()
     digest, folder = hashlib.sha256(content).hexdigest(), tmp_path / "weights"
     with serving(Behaviour(content, cut=60_000_000, times=1)) as url:
         registry = write_registry(tmp_path / "registry.yaml", url, size=len(content), sha256=digest)
@@ -376,7 +447,7 @@ def test_from_the_host_to_the_stored_file(tmp_path, capsys):
 def test_an_unknown_digest_is_refused_then_noted(tmp_path, capsys):
     with serving(Behaviour(CONTENT)) as url:
         registry = write_registry(tmp_path / "registry.yaml", url)
-        command = ["fetch", "--all", "--folder", str(tmp_path / "weights"), "--registry", str(registry)]
+        command = ["fetch", NAME, "--folder", str(tmp_path / "weights"), "--registry", str(registry)]
         assert main(command) == 1
         assert "--accept-unknown-checksum" in capsys.readouterr().err
         assert main([*command, "--accept-unknown-checksum"]) == 1
@@ -385,16 +456,49 @@ def test_an_unknown_digest_is_refused_then_noted(tmp_path, capsys):
     assert "neither a checkpoint" in said.err
 
 
+def test_all_is_what_may_be_taken_and_the_rest_is_a_command_away(content, tmp_path, capsys, monkeypatch):
+    """What nothing vouches for comes last, whatever the registry's order: a line with the command that gets it."""
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    folder, registry = tmp_path / "the weights", tmp_path / "registry.yaml"
+    options = ["--folder", str(folder), "--registry", str(registry)]
+    with serving(Behaviour(content)) as url:
+        checkpoint = entry("http://weights.invalid/a.tar.gz", kind="tf_checkpoint", member="a.ckpt")
+        vouched = entry(url, sha256=hashlib.sha256(content).hexdigest())
+        registry.write_text(yaml.safe_dump({"models": {"a": entry(url), "b": checkpoint, NAME: vouched}}))
+        assert main(["fetch", "--all", *options]) == 0
+        said = capsys.readouterr().err.splitlines()
+        assert [state_of(folder, name) for name in ("a", "b", NAME)] == ["absent", "absent", "ready"]
+        assert [line.split(": ")[1] for line in said[-2:]] == ["a", "b"]
+        assert said[-3].startswith(f"{NAME}: 100 %")
+        assert "pip install --editable 'submissions/kit[tensorflow]' --constraint constraints.txt" in said[-1]
+        write_registry(registry, url, name="a")  # or these bytes would be known, as those of another name
+        harness, weights, *command = shlex.split(said[-2].rpartition(": ")[2])
+        assert (harness, weights) == ("harness", "weights")
+        assert main(command) == 0
+    assert state_of(folder, "a") == "ready"
+
+
+@pytest.mark.parametrize("package", ["requests", "rich"])
+def test_without_the_extra_one_line_says_what_to_install(package, monkeypatch, capsys):
+    for module in [package, *(name for name in sys.modules if name.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, module, None)
+    for module in ("fetch", "progress", "obtaining"):
+        monkeypatch.delitem(sys.modules, f"advkit.weights.{module}")
+    assert main(["fetch", NAME]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"harness weights: {package}, which")
+    assert "pip install --editable 'submissions/kit[fetch]' --constraint constraints.txt" in said
+
+
 def test_hosts_that_cannot_be_reached_give_a_line_each(tmp_path, capsys):
     registry = write_registry(tmp_path / "registry.yaml", "http://weights.invalid/port.npy", sha256="0" * 64)
     command = ["fetch", NAME, "--folder", str(tmp_path / "weights"), "--registry", str(registry), "--retries", "0"]
-    done = subprocess.run(
-        [sys.executable, "-m", "advkit.weights", *command], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"harness weights: {NAME}: nothing from weights.invalid (")
-    assert f"harness weights import {NAME} FILE" in done.stderr
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"harness weights: {NAME}: nothing from weights.invalid (")
+    assert f"harness weights import {NAME} FILE" in said
 
 
 def test_a_stopped_fetch_goes_on(tmp_path, capsys):
