@@ -131,6 +131,12 @@ def test_the_losses_are_those_of_the_configuration(attack, pixels):
     assert np.array_equal(to_target, moved(pixels, one_hot(range(5))))
 
 
+def test_half_precision_is_used_and_moves_nearly_all_pixels_the_same_way(attack):
+    pixels, config = tiny_pixels(4), {**PLAIN, "surrogates": ["tiny"]}
+    agreement = (attack(pixels, {**config, "precision": "bfloat16"}) == attack(pixels, config)).mean()
+    assert 0.95 < agreement < 1
+
+
 def test_random_fgsm_takes_half_of_epsilon_at_random_and_half_along_the_gradient(attack, pixels):
     config = {"start": "signs", "relative_start_size": 0.5, "relative_step_size": 0.5, "loss": "logit"}
     change = attack(pixels, config).astype(int) - pixels
@@ -221,6 +227,7 @@ def test_fgsm_takes_the_whole_of_every_epsilon(attack, pixels):
         ({"objective": "towards_targets"}, "objective 'towards_targets' is unknown: did you mean towards_target?"),
         ({"loss": "crossentropy"}, "loss 'crossentropy' is unknown: did you mean cross_entropy?"),
         ({"start": "gaussian"}, "start 'gaussian' is unknown: there is clean, uniform, signs"),
+        ({"precision": "float16"}, "precision 'float16' is unknown: did you mean bfloat16?"),
         ({"surrogates": ["lineal"]}, "network 'lineal' is unknown: did you mean linear?"),
         ({"methods": [{"name": "blur"}]}, "method 'blur' is unknown: there is "),
         ({"steps": 0}, "steps: expected a positive integer, found 0"),

@@ -52,8 +52,8 @@ class Setting:
 def momentum(gradient: Gradient, setting: Setting, decay: NotNegative = 1.0, nesterov: bool = False) -> Gradient:
     """Add up gradients, each divided by its mean absolute value (MI-FGSM, Dong et al., arXiv:1710.06081, eq. 6).
 
-    With `nesterov` the gradient is taken one step of the momentum ahead (NI-FGSM, Lin et al.,
-    arXiv:1908.06281, section 3.1).
+    foolbox adds up signs instead. With `nesterov` the gradient is taken one step of the momentum ahead (NI-FGSM,
+    Lin et al., arXiv:1908.06281, section 3.1).
     """
     total = torch.zeros_like(setting.x)
     ahead = decay * setting.step_size / 255 if nesterov else 0.0
@@ -94,7 +94,8 @@ def smoothing(gradient: Gradient, setting: Setting, size: int = 15, deviations: 
     """Blur the gradient: about the mean over shifted images (TI-FGSM, Dong et al., arXiv:1904.02884, section 3.3).
 
     size: odd width of the Gaussian kernel in pixels; its half is `deviations` standard deviations, as the
-    authors have it. Zeros stand outside the image. Raises KitError for an even size.
+    authors have it. Zeros stand outside the image. Two passes with a line are one with the square kernel, up to
+    rounding, of which ten steps on a deep network make a different image. Raises KitError for an even size.
     """
     if size % 2 == 0:
         raise KitError(f"method smoothing: size {size} is even, so the kernel has no middle; take {size + 1}")
@@ -117,7 +118,9 @@ def diversity(
     """Enlarge each image at random, pad it at random to `relative_size`, and bring it back to its size.
 
     An image is left as it is with 1 - `probability`. Source: DI-FGSM, Xie et al., arXiv:1803.06978, section 3.3
-    (299..330 pixels, that is 1.1). Each image has its own draw; the interpolation is bilinear.
+    (299..330 pixels, that is 1.1). Each image has its own draw; the interpolation is bilinear, the padding black.
+    The authors of TI-FGSM pad with the middle grey, take the nearest pixel, draw once for a batch and show the network
+    the enlarged image.
     """
     sides = setting.x.shape[2:]
 
@@ -130,7 +133,11 @@ def diversity(
 
 
 def scales(gradient: Gradient, setting: Setting, copies: int = 5) -> Gradient:
-    """The mean over x, x/2, x/4, ... (SI-FGSM, Lin et al., arXiv:1908.06281, section 3.2)."""
+    """The mean over x, x/2, x/4, ... (SI-FGSM, Lin et al., arXiv:1908.06281, section 3.2).
+
+    Images are 0..1 here, so copies get darker; in the authors' program they are -1..1, so copies get greyer. The
+    order of the sum is free, and its rounding makes other images than torchattacks' in float32, not in float64.
+    """
     factors = [0.5**power for power in range(copies)]
     return lambda x_adv: sum(factor * gradient(factor * x_adv) for factor in factors) / copies
 
