@@ -466,7 +466,7 @@ def test_a_polite_kill_is_an_interrupt(failing, run_main, capfd, number):
 def test_a_second_signal_does_not_cut_the_clean_up_short(failing, run_main, capfd):
     def stop():
         try:
-            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(30)
         finally:
             for number in STOPPING:
