@@ -164,6 +164,12 @@ def draw(games: Games, path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def targeted_part(games: Games) -> Iterable[str]:
+    if games.targeted:
+        yield "## Targeted attacks: images classified as the target, %"
+        yield "\n".join(attack_table(games, sorted(games.targeted)))
+
+
 def page(run: Path, games: Games) -> str:
     board = json.loads((run / "leaderboard.json").read_text())
     if not board["complete"]:
@@ -178,8 +184,7 @@ def page(run: Path, games: Games) -> str:
         "\n".join(attack_table(games, untargeted)),
         "## Does the next idea transfer better?",
         "\n".join(comparison_table(games)),
-        "## Targeted attacks: images classified as the target, %",
-        "\n".join(attack_table(games, sorted(games.targeted))),
+        *targeted_part(games),
         "## Defenses, %",
         "\n".join(defense_table(games)),
     ]
