@@ -8,7 +8,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
     GIT_PYTHON_REFRESH=quiet PYTHONUNBUFFERED=1
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
-RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['photos'], sep='\n')" >deps.txt \
+RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['datasets'], sep='\n')" >deps.txt \
  && pip install --constraint constraints.txt setuptools -r deps.txt
 COPY README.md LICENSE ./
 COPY harness harness

@@ -18,7 +18,7 @@ import yaml
 from advkit.attacks import LOSSES
 from advkit.config import read_config
 from advkit.images import list_images, read_images
-from advkit.labels import label_of
+from advkit.labels import IMAGENET
 from advkit.methods import Setting, make_methods
 from advkit.networks import NETWORKS, load_network, predict
 from advkit.perturb import OBJECTIVES, STARTS, Config
@@ -127,7 +127,9 @@ def test_every_image_is_written_inside_the_ball(attack, input_dir, photos, folde
     assert np.abs(pixels.astype(int) - read_images([clean])).max() == EPSILON
     if folder.name in AIMS:
         (index,) = predict(load_network(*settings_of(folder)["surrogates"]), to_tensor(pixels)).tolist()
-        assert AIMS[folder.name](label_of(index), photos.true_labels[clean.name], photos.target_labels[clean.name])
+        assert AIMS[folder.name](
+            IMAGENET.label_of(index), photos.true_labels[clean.name], photos.target_labels[clean.name]
+        )
 
 
 def test_every_aim_belongs_to_a_folder():

@@ -1,17 +1,23 @@
-"""Labels are 1..1000 outside and classes 0..999 inside a network; being off by one costs every answer."""
+"""Labels of ImageNet are 1..1000 outside and classes 0..999 inside a network; being off by one costs every answer."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from advkit.errors import KitError
-from advkit.labels import class_of, label_of, read_labels, write_labels
+from advkit.labels import DIGITS, IMAGENET, read_labels, write_labels
 
 NAMES = st.text(st.characters(exclude_categories=["C"]), min_size=1, max_size=20).map(lambda stem: f"{stem}.png")
 
 
 def test_the_first_class_is_label_1():
-    assert (label_of(0), class_of(1), label_of(999), class_of(1000)) == (1, 0, 1000, 999)
+    assert [IMAGENET.label_of(index) for index in (0, 999)] == [1, 1000]
+    assert [IMAGENET.class_of(label) for label in (1, 1000)] == [0, 999]
+
+
+def test_digits_are_their_own_labels():
+    assert [DIGITS.label_of(index) for index in range(10)] == list(range(10))
+    assert [label in DIGITS for label in (-1, 0, 9, 10)] == [False, True, True, False]
 
 
 @given(labels=st.dictionaries(NAMES, st.integers(1, 1000)))

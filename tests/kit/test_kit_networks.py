@@ -13,7 +13,7 @@ from efficientnet_lite_pytorch import EfficientNet
 
 from advkit.errors import KitError
 from advkit.images import list_images, read_images
-from advkit.labels import label_of
+from advkit.labels import IMAGENET
 from advkit.networks import NETWORKS, load_network, predict, resize
 from advkit.tensors import to_tensor
 
@@ -51,7 +51,7 @@ def test_weights_that_are_nowhere_are_named_with_the_command(name, tmp_path, mon
 def test_photographs_are_classified(photos, x, name):
     classes = predict(load_network(name), x).tolist()
     correct = [
-        label_of(index) == photos.true_labels[key]
+        IMAGENET.label_of(index) == photos.true_labels[key]
         for index, key in zip(classes, sorted(photos.true_labels), strict=True)
     ]
     assert sum(correct) >= 18

@@ -10,7 +10,7 @@ from advkit.attacks import loss_gradient
 from advkit.errors import KitError
 from advkit.networks import in_precision, resize
 from advkit.networks.layers import _bicubic
-from advkit.tensors import CPU_BATCH, MAX_BATCH, SHARE, batch_size, largest_batch
+from advkit.tensors import MAX_BATCH, SHARE, batch_size, largest_batch
 
 
 @given(st.integers(0, 1 << 40), st.floats(0, 1e12))
@@ -24,7 +24,7 @@ def test_a_batch_is_a_power_of_two_that_fits(free, per_image):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="is about machines without a GPU")
 def test_without_a_gpu_a_batch_is_small_and_nothing_is_tried():
-    assert batch_size(pytest.fail, 299, 299) == CPU_BATCH
+    assert [batch_size(pytest.fail, side, side) for side in (299, 28, 598)] == [4, MAX_BATCH, 1]
 
 
 def linear(x):

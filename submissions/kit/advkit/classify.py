@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from advkit.images import Pixels
-from advkit.labels import label_of
-from advkit.networks import load_network
+from advkit.labels import LabelSpace
+from advkit.networks import common_labels, load_network
 from advkit.run import DefenseJob
 from advkit.tensors import batch_size, to_tensor
 from advkit.transforms import Generators, Transform, make_transforms
@@ -46,8 +46,13 @@ class Classifier:
     voters: Sequence[Sequence[Transform]]
     passes: int
 
+    @property
+    def labels(self) -> LabelSpace:
+        """The label space of the networks, which is one."""
+        return common_labels(network for network, _ in self.members)
+
     def probabilities(self, pixels: Pixels, generators: Generators) -> Tensor:
-        """Voters x N x 1000, each row with the sum 1, of N images with one generator each."""
+        """Voters x N x classes, each row with the sum 1, of N images with one generator each."""
         voters = [self._mean_of_passes(transforms, pixels, generators) for transforms in self.voters]
         return torch.stack(voters)
 
@@ -56,7 +61,7 @@ class Classifier:
         return torch.stack([self.mean_of_networks(to_tensor(image)) for image in drawn]).mean(dim=0)
 
     def mean_of_networks(self, x: Tensor) -> Tensor:
-        """The networks' probabilities N x 1000 of x, float32 N x 3 x height x width, 0..1."""
+        """The networks' probabilities N x classes of x, float32 N x 3 x height x width, 0..1."""
         weighted = [weight * network(x).softmax(dim=1) for network, weight in self.members]
         return torch.stack(weighted).sum(dim=0) / sum(weight for _, weight in self.members)
 
@@ -68,11 +73,11 @@ def classify(job: DefenseJob) -> None:
         generators = [job.generator(image) for image in batch.pixels]
         with torch.inference_mode():
             classes = elect(classifier.probabilities(batch.pixels, generators))
-        job.answer(batch, [label_of(index) for index in classes.tolist()])
+        job.answer(batch, [classifier.labels.label_of(index) for index in classes.tolist()])
 
 
 def make_classifier(config: Config) -> Classifier:
-    """Raises KitError for an unknown network or transform, or one whose weights are missing."""
+    """Raises KitError for an unknown network or transform, and for a network whose weights are missing."""
     voters = [make_transforms([*config.transforms, *own]) for own in config.vote]
     names = [config.networks] if isinstance(config.networks, str) else config.networks
     weights = names.values() if isinstance(names, dict) else [1.0] * len(names)

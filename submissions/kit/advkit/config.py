@@ -37,6 +37,11 @@ KINDS: Mapping[object, Expectation] = {
     float: ("a positive number", lambda value: _is_number(value) and value > 0),
     bool: ("true or false", lambda value: type(value) is bool),
     str: ("text", lambda value: type(value) is str),
+    dict[str, Any]: ("a mapping", lambda value: isinstance(value, dict)),
+    list[float]: (
+        "a list of positive numbers",
+        lambda value: isinstance(value, list) and bool(value) and all(_is_number(item) and item > 0 for item in value),
+    ),
     list[str]: ("a list of names", lambda value: _is_list_of(str, value)),
     list[dict[str, Any]]: ("a list of mappings", lambda value: _is_list_of(dict, value)),
     list[list[dict[str, Any]]]: (

@@ -1,30 +1,52 @@
-"""The competition's label space: 1..1000 are the ImageNet classes in their usual order, 0 is background.
+"""Label spaces: which numbers stand for the classes in the contract's files.
 
-A *label* is such a number. A *class* is the index 0..999 of an output of a network, that is label - 1.
+A *label* is such a number. A *class* is the index, from 0, of an output of a network.
 """
 
 import csv
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from advkit.errors import KitError
 
-FIRST_LABEL = 1
-LAST_LABEL = 1000
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """Labels first..first+count-1. `name` is that of the space in metadata.json and dataset.yaml."""
+
+    name: str
+    first: int
+    count: int
+
+    @property
+    def last(self) -> int:
+        return self.first + self.count - 1
+
+    def class_of(self, label: int) -> int:
+        """Network output 0..count-1 of a label first..last."""
+        return label - self.first
+
+    def label_of(self, class_index: int) -> int:
+        """Label first..last of a network output 0..count-1."""
+        return class_index + self.first
+
+    def __contains__(self, label: int) -> bool:
+        return self.first <= label <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}..{self.last}"
 
 
-def class_of(label: int) -> int:
-    """Network output 0..999 of a label 1..1000."""
-    return label - FIRST_LABEL
+IMAGENET = LabelSpace("imagenet-1001", 1, 1000)
+"""The classes of ImageNet in their usual order; 0 is background, which is never a true or a target label."""
+
+DIGITS = LabelSpace("digits", 0, 10)
+CIFAR10 = LabelSpace("cifar10", 0, 10)
 
 
-def label_of(class_index: int) -> int:
-    """Label 1..1000 of a network output 0..999."""
-    return class_index + FIRST_LABEL
-
-
-def read_labels(path: Path) -> dict[str, int]:
-    """Image name -> label 1..1000, from lines `IMAGE.png,LABEL` without header.
+def read_labels(path: Path, space: LabelSpace = IMAGENET) -> dict[str, int]:
+    """Image name -> label of the space, from lines `IMAGE.png,LABEL` without header.
 
     Raises KitError, with the line number, where a line is anything else.
     """
@@ -33,7 +55,7 @@ def read_labels(path: Path) -> dict[str, int]:
             rows = list(csv.reader(file))
     except OSError as error:
         raise KitError(f"{path}: cannot be read: {error.strerror}") from error
-    return dict(_parse(path, number, row) for number, row in enumerate(rows, start=1) if row)
+    return dict(_parse(f"{path}:{number}", row, space) for number, row in enumerate(rows, start=1) if row)
 
 
 def write_labels(path: Path, labels: Mapping[str, int]) -> None:
@@ -46,11 +68,11 @@ def _write_rows(path: Path, rows: Iterable[tuple[str, int]]) -> None:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
-def _parse(path: Path, number: int, row: list[str]) -> tuple[str, int]:
+def _parse(where: str, row: list[str], space: LabelSpace) -> tuple[str, int]:
     try:
         name, label = row[0], int(row[1])
     except (IndexError, ValueError):
-        raise KitError(f"{path}:{number}: expected IMAGE.png,LABEL, found {','.join(row)!r}") from None
-    if not FIRST_LABEL <= label <= LAST_LABEL:
-        raise KitError(f"{path}:{number}: label {label} of {name} is outside {FIRST_LABEL}..{LAST_LABEL}")
+        raise KitError(f"{where}: expected IMAGE.png,LABEL, found {','.join(row)!r}") from None
+    if label not in space:
+        raise KitError(f"{where}: label {label} of {name} is outside {space}")
     return name, label

@@ -100,11 +100,12 @@ def smoothing(gradient: Gradient, setting: Setting, size: int = 15, deviations: 
     if size % 2 == 0:
         raise KitError(f"method smoothing: size {size} is even, so the kernel has no middle; take {size + 1}")
     line = torch.exp(-(torch.linspace(-deviations, deviations, size) ** 2) / 2)
-    line = (line / line.sum()).to(setting.x).expand(3, 1, -1)
+    channels = setting.x.shape[1]
+    line = (line / line.sum()).to(setting.x).expand(channels, 1, -1)
 
     def blurred(x_adv: Tensor) -> Tensor:
-        rows = F.conv2d(gradient(x_adv), line[..., None], padding=(size // 2, 0), groups=3)
-        return F.conv2d(rows, line[:, :, None], padding=(0, size // 2), groups=3)
+        rows = F.conv2d(gradient(x_adv), line[..., None], padding=(size // 2, 0), groups=channels)
+        return F.conv2d(rows, line[:, :, None], padding=(0, size // 2), groups=channels)
 
     return blurred
 

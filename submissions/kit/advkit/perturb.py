@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.attacks import AWAY, LOSSES, TOWARDS, Gradient, Network, ascend, loss_gradient, sign_start, uniform_start
+from advkit.attacks import AWAY, LOSSES, TOWARDS, Network, ascend, loss_gradient, sign_start, uniform_start
 from advkit.config import pick
 from advkit.images import read_images
-from advkit.labels import class_of
-from advkit.methods import Method, Setting, make_methods
+from advkit.labels import LabelSpace
+from advkit.methods import Setting, make_methods
 from advkit.networks import in_precision, load_network, predict
 from advkit.run import AttackJob, Batch
 from advkit.tensors import batch_size, to_pixels, to_tensor
@@ -32,61 +32,75 @@ class Config:
     methods: list[dict[str, Any]] = field(default_factory=list)  # of advkit.methods, the innermost first
 
 
+Attack = Callable[[Network, Tensor, float, Setting], Tensor]
+"""From a network, classes (int64, N), AWAY or TOWARDS, and the setting with the images, to x_adv of their shape."""
+
+
 def perturb(job: AttackJob) -> None:
     """Write an adversarial version of every image. No true label is known: attacks go by the surrogates' answers."""
     config = job.read_config(Config)
-    objective = pick(OBJECTIVES, config.objective, "objective")
+    objective, attack = pick(OBJECTIVES, config.objective, "objective"), make_attack(config)
+    surrogate = load_network(*config.surrogates)
+    network = in_precision(surrogate, config.precision)
+    for batch in job.batches(batch_size(network, *job.image_size)):
+        x = to_tensor(batch.pixels)
+        classes, sign = objective(job, batch, network, x, surrogate.labels)
+        setting = _setting(job, batch, x, config.relative_step_size * job.epsilon)
+        job.save(batch, to_pixels(attack(network, classes, sign, setting)))
+
+
+def make_attack(config: Config) -> Attack:
+    """Raises KitError for a loss, a start or a method that is unknown, and for wrong parameters of a method."""
     loss = pick(LOSSES, config.loss, "loss")
     start = pick(STARTS, config.start, "start")
     methods = make_methods(config.methods)
-    network = in_precision(load_network(*config.surrogates), config.precision)
-    step_size = config.relative_step_size * job.epsilon
-    for batch in job.batches(batch_size(network, *job.image_size)):
-        x = to_tensor(batch.pixels)
-        classes, sign = objective(job, batch, network, x)
-        setting = _setting(job, batch, x, step_size)
-        x_adv = ascend(
-            x,
-            _improved(loss_gradient(network, classes, sign, loss), methods, setting),
-            epsilon=job.epsilon,
-            step_size=step_size,
+
+    def attack(network: Network, classes: Tensor, sign: float, setting: Setting) -> Tensor:
+        gradient = loss_gradient(network, classes, sign, loss)
+        for method in methods:
+            gradient = method(gradient, setting)
+        return ascend(
+            setting.x,
+            gradient,
+            epsilon=setting.epsilon,
+            step_size=setting.step_size,
             steps=config.steps,
-            start=start(x, config.relative_start_size * job.epsilon, setting.generators),
+            start=start(setting.x, config.relative_start_size * setting.epsilon, setting.generators),
         )
-        job.save(batch, to_pixels(x_adv))
 
-
-def _improved(gradient: Gradient, methods: list[Method], setting: Setting) -> Gradient:
-    for method in methods:
-        gradient = method(gradient, setting)
-    return gradient
+    return attack
 
 
 def _setting(job: AttackJob, batch: Batch, x: Tensor, step_size: float) -> Setting:
     generators = [job.generator(name) for name in batch.names]
-    choices = [[path for path in job.image_paths if path.name != name] or job.image_paths for name in batch.names]
+    paths = job.image_paths
+    places = {path.name: place for place, path in enumerate(paths)}
 
     def others() -> Tensor:
-        paths = [paths[generator.integers(len(paths))] for paths, generator in zip(choices, generators, strict=True)]
-        return to_tensor(read_images(paths))
+        drawn = [int(generator.integers(max(len(paths) - 1, 1))) for generator in generators]
+        skipped = [place + (place >= places[name]) for place, name in zip(drawn, batch.names, strict=True)]
+        return to_tensor(read_images([paths[place % len(paths)] for place in skipped]))
 
     return Setting(x, job.epsilon, step_size, generators, others)
 
 
-def _away_from_prediction(job: AttackJob, batch: Batch, network: Network, x: Tensor) -> tuple[Tensor, float]:
+Aim = tuple[Tensor, float]
+
+
+def _away_from_prediction(job: AttackJob, batch: Batch, network: Network, x: Tensor, labels: LabelSpace) -> Aim:
     return predict(network, x), AWAY
 
 
-def _towards_least_likely(job: AttackJob, batch: Batch, network: Network, x: Tensor) -> tuple[Tensor, float]:
+def _towards_least_likely(job: AttackJob, batch: Batch, network: Network, x: Tensor, labels: LabelSpace) -> Aim:
     return predict(lambda images: -network(images), x), TOWARDS
 
 
-def _towards_target(job: AttackJob, batch: Batch, network: Network, x: Tensor) -> tuple[Tensor, float]:
-    targets = job.target_labels()
-    return torch.tensor([class_of(targets[name]) for name in batch.names], device=x.device), TOWARDS
+def _towards_target(job: AttackJob, batch: Batch, network: Network, x: Tensor, labels: LabelSpace) -> Aim:
+    targets = job.target_labels(labels)
+    return torch.tensor([labels.class_of(targets[name]) for name in batch.names], device=x.device), TOWARDS
 
 
-OBJECTIVES: Mapping[str, Callable[[AttackJob, Batch, Network, Tensor], tuple[Tensor, float]]] = {
+OBJECTIVES: Mapping[str, Callable[[AttackJob, Batch, Network, Tensor, LabelSpace], Aim]] = {
     "away_from_prediction": _away_from_prediction,
     "towards_least_likely": _towards_least_likely,
     "towards_target": _towards_target,

@@ -18,7 +18,7 @@ import numpy as np
 from advkit.config import read_config
 from advkit.errors import KitError
 from advkit.images import Pixels, clip_to_ball, list_images, read_batches, read_images, write_image
-from advkit.labels import read_labels, write_labels
+from advkit.labels import IMAGENET, LabelSpace, read_labels, write_labels
 
 Kind = TypeVar("Kind")
 
@@ -67,10 +67,10 @@ class AttackJob(Job):
     epsilon: int
     seed: int
 
-    def target_labels(self) -> dict[str, int]:
-        """Image name -> target label 1..1000, for a targeted attack."""
+    def target_labels(self, space: LabelSpace = IMAGENET) -> dict[str, int]:
+        """Image name -> target label of the space, for a targeted attack."""
         path = self.input_dir / "target_class.csv"
-        labels = read_labels(path)
+        labels = read_labels(path, space)
         if missing := [image.name for image in self.image_paths if image.name not in labels]:
             raise KitError(f"{path}: no target for {missing[0]}")
         return labels
@@ -102,7 +102,7 @@ class DefenseJob(Job):
         return np.random.default_rng([self.seed, int.from_bytes(digest[:16])])
 
     def answer(self, batch: Batch, labels: Sequence[int]) -> None:
-        """Note the labels, 1..1000, of a batch."""
+        """Note the labels (not class indices: advkit.labels) of a batch."""
         self.labels.update(zip(batch.names, labels, strict=True))
 
 

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from advkit.images import Pixels
 
-CPU_BATCH = 4
+CPU_PIXELS = 4 * 299 * 299
+"""On a CPU few large images are as fast as many and take less memory; small ones are faster together."""
+
 MAX_BATCH = 128
 """One limit for all large GPUs: the size of a batch can decide the last bits of a result."""
 
@@ -24,11 +26,10 @@ def device() -> torch.device:
 def batch_size(network: Callable[[Tensor], Tensor], height: int, width: int) -> int:
     """Images of that size to work on at once, for answers of the network or for its gradient.
 
-    On a GPU as many as fit into most of its free memory, found by the gradient of a few. On a CPU few images are
-    as fast as many and take less memory.
+    On a GPU as many as fit into most of its free memory, found by the gradient of a few; on a CPU CPU_PIXELS.
     """
     if not torch.cuda.is_available():
-        return CPU_BATCH
+        return power_of_two(CPU_PIXELS / (height * width))
     few, more = (_peak_memory(network, (count, 3, height, width)) for count in (1, 5))
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
@@ -37,8 +38,12 @@ def batch_size(network: Callable[[Tensor], Tensor], height: int, width: int) -> 
 
 def largest_batch(free: int, per_image: float) -> int:
     """The power of two, 1..MAX_BATCH, whose images of `per_image` bytes take no more than SHARE of `free` bytes."""
-    fitting = min(SHARE * free / max(per_image, 1), MAX_BATCH)
-    return 1 << max(int(fitting).bit_length() - 1, 0)
+    return power_of_two(SHARE * free / max(per_image, 1))
+
+
+def power_of_two(images: float) -> int:
+    """The largest power of two, 1..MAX_BATCH, that is not above `images`."""
+    return 1 << max(int(min(images, MAX_BATCH)).bit_length() - 1, 0)
 
 
 def _peak_memory(network: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> int:

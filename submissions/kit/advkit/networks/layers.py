@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from advkit.labels import IMAGENET
+
 Kernel = tuple[int, int]
 
 
@@ -46,6 +48,8 @@ class Inception(nn.Sequential):
 
     With 1001 classes the first is TF-slim's background, which is never an answer.
     """
+
+    labels = IMAGENET
 
     def __init__(self, layers: Mapping[str, nn.Module], head: str, channels: int, classes: int) -> None:
         pooling = {"pooling": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "dropout": nn.Dropout(0.2)}

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from advkit.networks.inception_resnet_v2 import InceptionResnetV2
 from advkit.networks.inception_v3 import InceptionV3
 from advkit.networks.inception_v4 import InceptionV4
 from advkit.networks.layers import Inception, fold
+from advkit.networks.small import SMALL, SmallNetwork
 
 ARCHITECTURES: Mapping[str, type[Inception]] = {
     "inception_v3": InceptionV3,
@@ -49,6 +50,21 @@ def load_weights(architecture: str, path: Path) -> Inception:
     return network
 
 
+def load_trained(path: Path) -> SmallNetwork:
+    """The network of SMALL that the metadata of a safetensors file name as `architecture`, likewise.
+
+    Raises KitError for a file that cannot be read or names none, and for other names or shapes than the network's.
+    """
+    state, architecture = _read(path), _metadata(path).get("architecture", "")
+    with torch.device("meta"):
+        network = pick(SMALL, architecture, f"{path}: architecture")()
+    if faults := differences(shapes(network.state_dict()), shapes(state)):
+        raise KitError(f"{path}: not the weights of {architecture}: {faults}; train it anew")
+    network.load_state_dict(state, assign=True)
+    fold(network.eval(), {"conv": "bn"})
+    return network
+
+
 def empty_network(architecture: str, has_background: bool = True) -> Inception:
     """The network with 1001 or 1000 classes on the device `meta`: names and shapes, no numbers."""
     with torch.device("meta"):
@@ -77,6 +93,11 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise KitError(f"{path}: cannot be read as safetensors: {' '.join(str(error).split())}") from error
     return {name: value.float() for name, value in state.items() if not name.endswith(COUNTER)}
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def _some(names: list[str], limit: int = 3) -> str:

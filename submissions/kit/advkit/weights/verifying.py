@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from advkit.errors import KitError
 from advkit.images import list_images, read_batches
-from advkit.labels import FIRST_LABEL, LAST_LABEL
+from advkit.labels import IMAGENET
 from advkit.networks import predict
 from advkit.networks.loading import load_weights
 from advkit.tensors import batch_size, device, to_tensor
@@ -71,7 +71,7 @@ def measure(folder: Path, model: Model, dataset: Dataset) -> NDArray[np.int64]:
     size = batch_size(network, 299, 299)
     with torch.inference_mode():
         found = [predict(network, to_tensor(pixels)) for _, pixels in read_batches(dataset.paths, size)]
-    return torch.cat(found).cpu().numpy() + FIRST_LABEL
+    return torch.cat(found).cpu().numpy() + IMAGENET.first
 
 
 def judge(model: Model, answers: NDArray[np.int64], dataset: Dataset) -> tuple[bool, str]:
@@ -134,7 +134,6 @@ def _read_labels(table: Path) -> dict[str, int]:
     except (KeyError, ValueError, TypeError, csv.Error) as error:
         raise KitError(f"{table}: expected the columns ImageId and TrueLabel, the latter a number") from error
     for name, label in rows:
-        if not FIRST_LABEL <= label <= LAST_LABEL:
-            rule = f"labels are {FIRST_LABEL}..{LAST_LABEL}, 0 is background"
-            raise KitError(f"{table}: TrueLabel {label} of {name}: {rule}")
+        if label not in IMAGENET:
+            raise KitError(f"{table}: TrueLabel {label} of {name}: labels are {IMAGENET}, 0 is background")
     return {name.removesuffix(".png"): label for name, label in rows}

@@ -1,0 +1,1 @@
+"""The training of the kit's own networks: data, recipes, and the measurements beside them."""

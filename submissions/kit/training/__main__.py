@@ -1,0 +1,168 @@
+"""`python -m training`: train the networks of a recipe, one after another, and keep each as a file."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from advkit.config import pick
+from advkit.errors import KitError
+from advkit.networks.loading import load_trained
+from advkit.tensors import device
+from training.data import Data, load
+from training.evaluate import Images
+from training.findings import Results
+from training.measure import measure
+from training.paper import Part, write_page
+from training.recipe import Recipe, Study, read_recipe
+from training.saving import save_network
+from training.train import Report, train, write_log
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
+FLAGS = "flags.npz"
+OK, EXPECTED_ERROR, INTERRUPTED = 0, 1, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one of the actions; an expected error ends in one line on standard error."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        run: Callable[[argparse.Namespace], None] = arguments.run
+        run(arguments)
+        return OK
+    except KitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXPECTED_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Adversarial training of small networks.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    training = actions.add_parser("train", help="train what is not there yet; stopped, it goes on where it was")
+    measuring = actions.add_parser("measure", help="train, then attack all networks of the recipe's study")
+    writing = actions.add_parser("paper", help="write the page of what was measured")
+    for action, run in ((training, _train), (measuring, _measure), (writing, _paper)):
+        action.set_defaults(run=run)
+        action.add_argument(
+            "--to", type=Path, default=Path("runs/training"), metavar="DIR", help="default: %(default)s"
+        )
+    for action in (training, measuring):
+        action.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(names())}, or a YAML file")
+        action.add_argument("--from", dest="source", type=Path, metavar="PLACE", help="folder or archive of the data")
+        action.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
+    training.add_argument("--networks", nargs="+", default=[], metavar="NAME", help="and their sources; default: all")
+    writing.add_argument("recipes", nargs="+", metavar="RECIPE", help="what was measured")
+    writing.add_argument(
+        "--page", type=Path, default=Path("docs/paper.md"), metavar="FILE", help="default: %(default)s"
+    )
+    return parser
+
+
+def names() -> list[str]:
+    """The recipes of the project."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def recipe_path(name: str) -> Path:
+    """A recipe of the project by its name, or any by its path."""
+    return RECIPES / f"{name}.yaml" if name in names() else Path(name)
+
+
+def seed_folder(folder: Path, recipe: str, seed: int) -> Path:
+    """Where the networks of a recipe and what was measured of them lie."""
+    return folder / Path(recipe).stem / f"seed-{seed}"
+
+
+def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, seed: int) -> None:
+    """Train the networks that have no file in `folder` yet, and before each its sources."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _with_sources(recipe, chosen or list(recipe.networks)):
+        path = folder / f"{name}.safetensors"
+        if path.exists():
+            print(f"{name}: is there already: {path}")
+            continue
+        model = recipe.networks[name]
+        sources = {source: folder / f"{source}.safetensors" for source in model.sources}
+        static = [load_trained(source).requires_grad_(False).to(device()) for source in sources.values()]
+        checkpoint = folder / f"{name}.checkpoint"
+        network, progress = train(model, data, static, seed, checkpoint, shown(name, model.epochs))
+        write_log(folder / f"{name}.csv", progress.rows)
+        save_network(path, network, model, data, seed, sources, progress)
+        checkpoint.unlink()
+
+
+def shown(name: str, epochs: int) -> Report:
+    """A line an epoch, with the time that is left; in a terminal also the share of all batches that is done."""
+    started, first = time.monotonic(), -1
+
+    def report(done: int, total: int, row: Mapping[str, float] | None = None) -> None:
+        nonlocal first
+        first = done - 1 if first < 0 else first
+        left = (time.monotonic() - started) / max(done - first, 1) * (total - done)
+        if row is not None:
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("epoch", "seconds"))
+            print(f"{name}: epoch {row['epoch']:.0f} of {epochs}, {figures}, {left / 60:.1f} min left", flush=True)
+        elif sys.stderr.isatty():
+            print(f"\r{name}: {100 * done // total} %, {left / 60:.1f} min left ", end="\r", file=sys.stderr)
+
+    return report
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    recipe = read_recipe(recipe_path(arguments.recipe))
+    for name in arguments.networks:
+        pick(recipe.networks, name, "network")
+    data = load(recipe.data, arguments.source)
+    for seed in arguments.seeds:
+        train_all(recipe, arguments.networks, data, seed_folder(arguments.to, arguments.recipe, seed), seed)
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    recipe = read_recipe(recipe_path(arguments.recipe))
+    study = _study(arguments.recipe, recipe)
+    data = load(recipe.data, arguments.source)
+    images = Images(data.dev_x, data.dev_y)
+    for seed in arguments.seeds:
+        folder = seed_folder(arguments.to, arguments.recipe, seed)
+        train_all(recipe, study.networks, data, folder, seed)
+        part = folder / "flags.part.npz"
+        np.savez_compressed(part, **measure(study, folder, images))  # type: ignore[arg-type]
+        part.replace(folder / FLAGS)
+
+
+def _paper(arguments: argparse.Namespace) -> None:
+    parts = []
+    for name in arguments.recipes:
+        recipe = read_recipe(recipe_path(name))
+        paths = sorted((arguments.to / Path(name).stem).glob(f"seed-*/{FLAGS}"))
+        if not paths:
+            raise KitError(
+                f"{name}: nothing measured below {arguments.to}; begin with: python -m training measure {name}"
+            )
+        parts.append(Part(name, _study(name, recipe), Results.read(paths)))
+    arguments.page.write_text(write_page(parts), encoding="utf-8")
+
+
+def _study(name: str, recipe: Recipe) -> Study:
+    if recipe.study is None:
+        raise KitError(f"{name}: this recipe has no study, so nothing is to be measured; add one")
+    return recipe.study
+
+
+def _with_sources(recipe: Recipe, chosen: Sequence[str]) -> list[str]:
+    """Those networks and all that they need, in the recipe's order."""
+    wanted = set(chosen)
+    for name in reversed(list(recipe.networks)):
+        if name in wanted:
+            wanted.update(recipe.networks[name].sources)
+    return [name for name in recipe.networks if name in wanted]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

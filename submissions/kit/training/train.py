@@ -1,0 +1,175 @@
+"""The training of one network, from top to bottom.
+
+Standard, adversarial and ensemble adversarial training are one loop: they differ in where a batch's adversarial
+examples come from, if it has any (training.adversary).
+"""
+
+import csv
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from advkit.networks import in_precision
+from advkit.networks.small import SMALL
+from advkit.tensors import device
+from training.adversary import Crafter
+from training.data import Data
+from training.recipe import Model
+
+Rows = list[dict[str, float]]
+
+MOMENTUM = 0.9
+WARM_UP = 0.25
+"""The share of one_cycle in which the learning rate rises."""
+
+
+class Report(Protocol):
+    """Told how many of all batches are done, and the row of the log of each epoch."""
+
+    def __call__(self, done: int, total: int, row: Mapping[str, float] | None = None) -> None: ...
+
+
+@dataclass
+class Progress:
+    """What a checkpoint holds beside network and optimizer: epochs done, seconds of training, the log so far."""
+
+    epoch: int = 0
+    seconds: float = 0.0
+    rows: Rows = field(default_factory=list)
+
+
+def train(
+    model: Model, data: Data, static: Sequence[nn.Module], seed: int, checkpoint: Path, report: Report
+) -> tuple[nn.Module, Progress]:
+    """The trained network in evaluation mode.
+
+    A checkpoint is written after every epoch; where there is one, the training goes on from it, to the same weights.
+    Every random draw of an epoch depends on the seed and on its number.
+    """
+    torch.manual_seed(seed)
+    network = SMALL[model.architecture]().to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = make_optimizer(model, network)
+    progress = resume(checkpoint, network, optimizer)
+    computed = in_precision(torch.compile(network) if model.compile else network, model.precision)
+    crafter = Crafter(model.adversarial, network, static, model.precision) if model.adversarial else None
+    per_epoch = len(data.train_x) // model.batch
+    total = model.epochs * per_epoch
+
+    for epoch in range(progress.epoch, model.epochs):
+        torch.manual_seed(_number(seed, epoch))
+        generator = np.random.default_rng([seed, epoch])
+        started, losses = time.perf_counter(), []
+        for number, (x, y) in enumerate(batches(model, data, generator), start=epoch * per_epoch):
+            for group in optimizer.param_groups:
+                group["lr"] = model.learning_rate * SCHEDULES[model.schedule]((number + 0.5) / total)
+            network.train()
+            images, classes, clean = crafter.mixed(x, y, generator) if crafter else (x, y, len(x))
+            loss = F.cross_entropy(computed(images), classes, reduction="none", label_smoothing=model.label_smoothing)
+            optimizer.zero_grad(set_to_none=True)
+            loss.mean().backward()
+            optimizer.step()
+            losses.append((loss[:clean].mean().detach(), loss[clean:].mean().detach()))
+            report(number + 1, total)
+        progress.epoch = epoch + 1
+        progress.seconds += time.perf_counter() - started
+        progress.rows.append(_row(progress, losses, error(network, data.dev_x, data.dev_y)))
+        save_checkpoint(checkpoint, network, optimizer, progress)
+        report(progress.epoch * per_epoch, total, progress.rows[-1])
+    return network.eval(), progress
+
+
+def make_optimizer(model: Model, network: nn.Module) -> torch.optim.Optimizer:
+    """Adam as the authors' program has it, or stochastic gradient descent with Nesterov's momentum."""
+    arguments = {"lr": model.learning_rate, "weight_decay": model.weight_decay}
+    if model.optimizer == "adam":
+        return torch.optim.Adam(network.parameters(), **arguments)
+    return torch.optim.SGD(network.parameters(), momentum=MOMENTUM, nesterov=True, **arguments)
+
+
+SCHEDULES = {
+    "constant": lambda done: 1.0,
+    "one_cycle": lambda done: min(done / WARM_UP, (1 - done) / (1 - WARM_UP)),
+}
+"""The learning rate as a share of its peak, by the share of the training that is done."""
+
+
+def batches(model: Model, data: Data, generator: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """x, float32 N x channels x height x width, 0..1, and y, int64, N, in an order drawn anew; all of one size."""
+    order = generator.permutation(len(data.train_x))
+    for start in range(0, len(order) - model.batch + 1, model.batch):
+        chosen = order[start : start + model.batch]
+        pixels = augmented(data.train_x[chosen], model, generator)
+        yield as_tensor(pixels), torch.from_numpy(data.train_y[chosen]).to(device())
+
+
+def augmented(pixels: NDArray[np.uint8], model: Model, generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Each image shifted by up to `shift` pixels, what comes in being black, and every second one mirrored."""
+    if model.augment == "nothing":
+        return pixels
+    count, height, width, _ = pixels.shape
+    margin = model.shift
+    padded = np.pad(pixels, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+    down, right = generator.integers(2 * margin + 1, size=(2, count))
+    rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
+    if model.augment == "shift_flip":
+        columns = np.where(generator.random((count, 1)) < 0.5, columns[:, ::-1], columns)
+    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """uint8 N x height x width x channels as float32 N x channels x height x width, 0..1, on `device()`."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device()).permute(0, 3, 1, 2).float() / 255
+
+
+def error(network: nn.Module, pixels: NDArray[np.uint8], classes: NDArray[np.int64], batch: int = 500) -> float:
+    """The share of images whose answer is wrong, in float32."""
+    network.eval()
+    with torch.inference_mode():
+        parts = [pixels[start : start + batch] for start in range(0, len(pixels), batch)]
+        answers = torch.cat([network(as_tensor(part)).argmax(dim=1) for part in parts])
+    return float((answers.cpu().numpy() != classes).mean())
+
+
+def resume(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Take network and optimizer from the checkpoint, where there is one."""
+    if not checkpoint.exists():
+        return Progress()
+    state: dict[str, Any] = torch.load(checkpoint, map_location=device(), weights_only=True)
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return Progress(**state["progress"])
+
+
+def save_checkpoint(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Whole or not at all."""
+    part = checkpoint.with_suffix(".part")
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
+    torch.save(state, part)
+    part.replace(checkpoint)
+
+
+def write_log(path: Path, rows: Rows) -> None:
+    """One row an epoch, as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _row(progress: Progress, losses: Sequence[tuple[Tensor, Tensor]], dev_error: float) -> dict[str, float]:
+    clean, adversarial = (torch.stack(column).mean().item() for column in zip(*losses, strict=True))
+    row = {"epoch": progress.epoch, "seconds": round(progress.seconds, 1), "loss": clean, "dev_error": dev_error}
+    return row if adversarial != adversarial else {**row, "adversarial_loss": adversarial}
+
+
+def _number(seed: int, epoch: int) -> int:
+    """A seed for PyTorch of an epoch: neighbouring seeds share none."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
