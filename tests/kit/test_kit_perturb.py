@@ -16,6 +16,7 @@ from torch import nn
 
 from advkit.errors import KitError
 from advkit.images import clip_to_ball, list_images, read_images, write_image
+from advkit.labels import LabelSpace
 from advkit.methods import METHODS
 from advkit.networks import NETWORKS
 from advkit.perturb import perturb
@@ -29,6 +30,8 @@ PLAIN = {"steps": 1, "relative_step_size": 1.0}
 
 class Linear(nn.Module):
     """Logits N x 6 of images of SIZE: sums of pixels with fixed random weights."""
+
+    labels = LabelSpace("linear", 1, CLASSES)
 
     def __init__(self):
         super().__init__()

@@ -5,11 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advkit.labels import LabelSpace
+
 CLASSES = 10
 
 
 class TinyNetwork(nn.Module):
     """Two convolutions and a linear layer; the weights come from one seed, images may have any size from 8 x 8."""
+
+    labels = LabelSpace("tiny", 1, CLASSES)
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
