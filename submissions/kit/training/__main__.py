@@ -1,6 +1,7 @@
 """`python -m training`: train the networks of a recipe, one after another, and keep each as a file."""
 
 import argparse
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,8 +11,11 @@ import numpy as np
 
 from advkit.config import pick
 from advkit.errors import KitError
+from advkit.networks import TRAINED
 from advkit.networks.loading import load_trained
 from advkit.tensors import device
+from advkit.weights.files import read_metadata, weights_path
+from training.card import write_card
 from training.data import Data, load
 from training.evaluate import Images
 from training.findings import Results
@@ -19,6 +23,7 @@ from training.measure import measure
 from training.paper import Part, write_page
 from training.recipe import Recipe, Study, read_recipe
 from training.saving import save_network
+from training.speed import operations_per_image
 from training.train import Report, train, write_log
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
@@ -47,7 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     training = actions.add_parser("train", help="train what is not there yet; stopped, it goes on where it was")
     measuring = actions.add_parser("measure", help="train, then attack all networks of the recipe's study")
     writing = actions.add_parser("paper", help="write the page of what was measured")
-    for action, run in ((training, _train), (measuring, _measure), (writing, _paper)):
+    shipping = actions.add_parser("ship", help="put networks of one seed, with a card each, where advkit finds them")
+    for action, run in ((training, _train), (measuring, _measure), (writing, _paper), (shipping, _ship)):
         action.set_defaults(run=run)
         action.add_argument(
             "--to", type=Path, default=Path("runs/training"), metavar="DIR", help="default: %(default)s"
@@ -58,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
         action.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
     training.add_argument("--networks", nargs="+", default=[], metavar="NAME", help="and their sources; default: all")
     writing.add_argument("recipes", nargs="+", metavar="RECIPE", help="what was measured")
+    shipping.add_argument("recipe", metavar="RECIPE", help="what they were trained by")
+    shipping.add_argument("networks", nargs="+", metavar="NAME")
+    shipping.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     writing.add_argument(
         "--page", type=Path, default=Path("docs/paper.md"), metavar="FILE", help="default: %(default)s"
     )
@@ -83,17 +92,18 @@ def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, s
     """Train the networks that have no file in `folder` yet, and before each its sources."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in _with_sources(recipe, chosen or list(recipe.networks)):
-        path = folder / f"{name}.safetensors"
+        path = weights_path(folder, name)
         if path.exists():
             print(f"{name}: is there already: {path}")
             continue
         model = recipe.networks[name]
-        sources = {source: folder / f"{source}.safetensors" for source in model.sources}
+        sources = {source: weights_path(folder, source) for source in model.sources}
         static = [load_trained(source).requires_grad_(False).to(device()) for source in sources.values()]
         checkpoint = folder / f"{name}.checkpoint"
         network, progress = train(model, data, static, seed, checkpoint, shown(name, model.epochs))
         write_log(folder / f"{name}.csv", progress.rows)
-        save_network(path, network, model, data, seed, sources, progress)
+        operations = operations_per_image(model, data, static)
+        save_network(path, network, model, data, seed, sources, progress, operations)
         checkpoint.unlink()
 
 
@@ -147,6 +157,19 @@ def _paper(arguments: argparse.Namespace) -> None:
             )
         parts.append(Part(name, _study(name, recipe), Results.read(paths)))
     arguments.page.write_text(write_page(parts), encoding="utf-8")
+
+
+def _ship(arguments: argparse.Namespace) -> None:
+    recipe = read_recipe(recipe_path(arguments.recipe))
+    folder = seed_folder(arguments.to, arguments.recipe, arguments.seed)
+    flags = folder / FLAGS
+    results = Results.read([flags]) if flags.exists() else None
+    TRAINED.mkdir(exist_ok=True)
+    for name in arguments.networks:
+        path = weights_path(folder, name)
+        card = write_card(name, arguments.recipe, read_metadata(path), recipe.study, results)
+        shutil.copyfile(path, weights_path(TRAINED, name))
+        (TRAINED / f"{name}.md").write_text(card, encoding="utf-8")
 
 
 def _study(name: str, recipe: Recipe) -> Study:

@@ -11,6 +11,7 @@ from advkit.errors import KitError
 from advkit.networks import Ensemble
 from advkit.networks.loading import load_trained
 from advkit.tensors import device
+from advkit.weights.files import weights_path
 from training.evaluate import Flags, Images, clean_errors, loss_ratios, read_attacks, transfer_errors
 from training.recipe import Study
 
@@ -93,7 +94,7 @@ def _averaged(members: Sequence[nn.Module]) -> nn.Module:
 
 
 def _load(folder: Path, name: str) -> nn.Module:
-    path = folder / f"{name}.safetensors"
+    path = weights_path(folder, name)
     if not path.is_file():
         raise KitError(f"{path}: is not there; train it first: python -m training train RECIPE {name} --to {folder}")
     return load_trained(path).requires_grad_(False).to(device())

@@ -14,13 +14,21 @@ from advkit.weights.files import digest_of
 from advkit.weights.stored import serialise, without_counters
 from training.data import Data
 from training.recipe import Model
+from training.speed import peak
 from training.train import Progress
 
 
 def save_network(
-    path: Path, network: nn.Module, model: Model, data: Data, seed: int, sources: Mapping[str, Path], progress: Progress
+    path: Path,
+    network: nn.Module,
+    model: Model,
+    data: Data,
+    seed: int,
+    sources: Mapping[str, Path],
+    progress: Progress,
+    operations: float,
 ) -> None:
-    """Write the weights, float32, and their provenance, in one step."""
+    """Write the weights, float32, and their provenance, in one step. operations: those that an image takes."""
     images = len(data.train_x) // model.batch * model.batch * model.epochs
     metadata = {
         "architecture": model.architecture,
@@ -32,7 +40,10 @@ def save_network(
         "dev_error": repr(progress.rows[-1]["dev_error"]),
         "seconds": f"{progress.seconds:.1f}",
         "images_per_second": f"{images / progress.seconds:.0f}",
+        "operations_per_image": f"{operations:.4g}",
+        "peak": f"{peak(model.precision):.4g}",
         "machine": machine(),
+        "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
         "git_revision": git_revision(),
     }
