@@ -22,7 +22,7 @@ from training.findings import Results
 from training.measure import measure
 from training.paper import Part, write_page
 from training.recipe import Recipe, Study, read_recipe
-from training.saving import save_network
+from training.saving import git_revision, save_network
 from training.speed import operations_per_image
 from training.train import Report, train, write_log
 
@@ -91,6 +91,7 @@ def seed_folder(folder: Path, recipe: str, seed: int) -> Path:
 def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, seed: int) -> None:
     """Train the networks that have no file in `folder` yet, and before each its sources."""
     folder.mkdir(parents=True, exist_ok=True)
+    git_revision()  # that of the code which is running, whatever changes meanwhile
     for name in _with_sources(recipe, chosen or list(recipe.networks)):
         path = weights_path(folder, name)
         if path.exists():

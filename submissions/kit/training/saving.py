@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -62,11 +63,17 @@ def machine() -> str:
     return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else 'an unknown processor'}"
 
 
+@cache
 def git_revision() -> str:
-    """The commit that this file is of, with `-changed` where files differ from it; empty outside a repository."""
-    folder = Path(__file__).resolve().parent
+    """The commit of the kit when it was first asked for, `-changed` where files differ; empty outside a repository."""
+    kit = Path(__file__).resolve().parents[1]
     try:
-        command = ["git", "describe", "--always", "--abbrev=40", "--dirty=-changed", "--exclude=*"]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+        commit = _git(kit, "rev-parse", "HEAD")
+        return f"{commit}-changed" if _git(kit, "diff", "--name-only", "HEAD", "--", kit) else commit
     except (OSError, subprocess.CalledProcessError):
         return ""
+
+
+def _git(folder: Path, *arguments: str | Path) -> str:
+    ended = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return ended.stdout.strip()
