@@ -3,8 +3,7 @@
 import argparse
 import shutil
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,11 @@ from training.evaluate import Images
 from training.findings import Results
 from training.measure import measure
 from training.paper import Part, write_page
+from training.progress import shown
 from training.recipe import Recipe, Study, read_recipe
 from training.saving import git_revision, save_network
 from training.speed import operations_per_image
-from training.train import Report, train, write_log
+from training.train import train, write_log
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FLAGS = "flags.npz"
@@ -61,12 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
     for action in (training, measuring):
         action.add_argument("recipe", metavar="RECIPE", help=f"{', '.join(names())}, or a YAML file")
         action.add_argument("--from", dest="source", type=Path, metavar="PLACE", help="folder or archive of the data")
-        action.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N", help="default: 0")
+        action.add_argument("--seeds", type=_seed, nargs="+", default=[0], metavar="N", help="default: 0")
     training.add_argument("--networks", nargs="+", default=[], metavar="NAME", help="and their sources; default: all")
     writing.add_argument("recipes", nargs="+", metavar="RECIPE", help="what was measured")
     shipping.add_argument("recipe", metavar="RECIPE", help="what they were trained by")
     shipping.add_argument("networks", nargs="+", metavar="NAME")
-    shipping.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
+    shipping.add_argument("--seed", type=_seed, default=0, metavar="N", help="default: 0")
     writing.add_argument(
         "--page", type=Path, default=Path("docs/paper.md"), metavar="FILE", help="default: %(default)s"
     )
@@ -90,7 +90,10 @@ def seed_folder(folder: Path, recipe: str, seed: int) -> Path:
 
 def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, seed: int) -> None:
     """Train the networks that have no file in `folder` yet, and before each its sources."""
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KitError(f"{folder}: cannot be made ({error.strerror}); name another place with --to") from error
     git_revision()  # that of the code which is running, whatever changes meanwhile
     for name in _with_sources(recipe, chosen or list(recipe.networks)):
         path = weights_path(folder, name)
@@ -101,28 +104,18 @@ def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, s
         sources = {source: weights_path(folder, source) for source in model.sources}
         static = [load_trained(source).requires_grad_(False).to(device()) for source in sources.values()]
         checkpoint = folder / f"{name}.checkpoint"
-        network, progress = train(model, data, static, seed, checkpoint, shown(name, model.epochs))
+        with shown(name, model.epochs) as report:
+            network, progress = train(model, data, static, seed, checkpoint, report)
         write_log(folder / f"{name}.csv", progress.rows)
-        operations = operations_per_image(model, data, static)
+        operations = operations_per_image(model, recipe.networks)
         save_network(path, network, model, data, seed, sources, progress, operations)
         checkpoint.unlink()
 
 
-def shown(name: str, epochs: int) -> Report:
-    """A line an epoch, with the time that is left; in a terminal also the share of all batches that is done."""
-    started, first = time.monotonic(), -1
-
-    def report(done: int, total: int, row: Mapping[str, float] | None = None) -> None:
-        nonlocal first
-        first = done - 1 if first < 0 else first
-        left = (time.monotonic() - started) / max(done - first, 1) * (total - done)
-        if row is not None:
-            figures = ", ".join(f"{key} {value:.4g}" for key, value in row.items() if key not in ("epoch", "seconds"))
-            print(f"{name}: epoch {row['epoch']:.0f} of {epochs}, {figures}, {left / 60:.1f} min left", flush=True)
-        elif sys.stderr.isatty():
-            print(f"\r{name}: {100 * done // total} %, {left / 60:.1f} min left ", end="\r", file=sys.stderr)
-
-    return report
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
 
 
 def _train(arguments: argparse.Namespace) -> None:

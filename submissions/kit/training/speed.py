@@ -1,38 +1,42 @@
 """How fast a training was, against what the machine can do at best."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from advkit.networks import in_precision
 from advkit.networks.small import SMALL
 from advkit.tensors import device
-from training.adversary import Crafter
-from training.data import Data
+from training.adversary import attack_config
 from training.recipe import Model
-from training.train import batches
-
-STEPS = 8
-"""Batches whose operations are counted: enough that most sources of an ensemble are among them."""
 
 SIDE, SECONDS = 2048, 1.0
 
 
-def operations_per_image(model: Model, data: Data, static: Sequence[nn.Module]) -> float:
-    """Multiplications and additions that learning from one clean image takes, with its adversarial example."""
-    network = SMALL[model.architecture]().to(device()).train()
-    crafter = Crafter(model.adversarial, network, static, model.precision) if model.adversarial else None
-    generator = np.random.default_rng(0)
-    with FlopCounterMode(display=False) as counter:
-        for _, (x, y) in zip(range(STEPS), batches(model, data, generator), strict=False):
-            images, classes, _ = crafter.mixed(x, y, generator) if crafter else (x, y, len(x))
-            F.cross_entropy(in_precision(network, model.precision)(images), classes).backward()
-    return counter.get_total_flops() / (STEPS * model.batch)
+def operations_per_image(model: Model, models: Mapping[str, Model]) -> float:
+    """Multiplications and additions that learning from one image takes, with its adversarial example.
+
+    Counted in forward passes: three for an image that is learned from, two for a gradient of the input, one for an
+    answer. models: the recipe's networks, static sources among them.
+    """
+    own = _forward(model.architecture)
+    if (adversary := model.adversarial) is None:
+        return 3 * own
+    sources = [own, *(_forward(models[name].architecture) for name in adversary.sources)]
+    config = attack_config(adversary.attack)
+    asked = adversary.label == "predicted" or config.objective == "towards_least_likely"
+    crafting = sum(sources) / len(sources) * (asked + 2 * config.steps)
+    return 2 * 3 * own + crafting if adversary.replaced == "full" else 3 * own + crafting / 2
+
+
+def _forward(architecture: str) -> float:
+    """Operations of a network for one image."""
+    network = SMALL[architecture]().eval()
+    pictures = network.pictures
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, pictures.channels, pictures.side, pictures.side))
+    return float(counter.get_total_flops())
 
 
 def peak(precision: str) -> float:

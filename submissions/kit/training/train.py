@@ -7,7 +7,7 @@ examples come from, if it has any (training.adversary).
 import csv
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from advkit.errors import KitError
 from advkit.networks import in_precision
 from advkit.networks.small import SMALL
 from advkit.tensors import device
@@ -25,6 +26,8 @@ from training.data import Data
 from training.recipe import Model
 
 Rows = list[dict[str, float]]
+About = Mapping[str, Any]
+"""Recipe, seed and data of a training."""
 
 MOMENTUM = 0.9
 WARM_UP = 0.25
@@ -52,15 +55,19 @@ def train(
     """The trained network in evaluation mode.
 
     A checkpoint is written after every epoch; where there is one, the training goes on from it, to the same weights.
-    Every random draw of an epoch depends on the seed and on its number.
+    Every random draw of an epoch depends on the seed and on its number. Raises KitError for a checkpoint of another
+    training, and for fewer images than a batch has.
     """
+    if not (per_epoch := len(data.train_x) // model.batch):
+        count = len(data.train_x)
+        raise KitError(f"batch {model.batch} is larger than the {count} images of {data.name}; take a smaller one")
     torch.manual_seed(seed)
     network = SMALL[model.architecture]().to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, network)
-    progress = resume(checkpoint, network, optimizer)
+    about = {"recipe": asdict(model), "seed": seed, "data": data.digest}
+    progress = resume(checkpoint, about, network, optimizer)
     computed = in_precision(torch.compile(network) if model.compile else network, model.precision)
     crafter = Crafter(model.adversarial, network, static, model.precision) if model.adversarial else None
-    per_epoch = len(data.train_x) // model.batch
     total = model.epochs * per_epoch
 
     for epoch in range(progress.epoch, model.epochs):
@@ -81,7 +88,7 @@ def train(
         progress.epoch = epoch + 1
         progress.seconds += time.perf_counter() - started
         progress.rows.append(_row(progress, losses, error(network, data.dev_x, data.dev_y)))
-        save_checkpoint(checkpoint, network, optimizer, progress)
+        save_checkpoint(checkpoint, about, network, optimizer, progress)
         report(progress.epoch * per_epoch, total, progress.rows[-1])
     return network.eval(), progress
 
@@ -138,21 +145,25 @@ def error(network: nn.Module, pixels: NDArray[np.uint8], classes: NDArray[np.int
     return float((answers.cpu().numpy() != classes).mean())
 
 
-def resume(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Take network and optimizer from the checkpoint, where there is one."""
+def resume(checkpoint: Path, about: About, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Take network and optimizer from the checkpoint, where there is one. Raises KitError if it is about another."""
     if not checkpoint.exists():
         return Progress()
     state: dict[str, Any] = torch.load(checkpoint, map_location=device(), weights_only=True)
+    if state.get("about") != about:
+        raise KitError(f"{checkpoint}: is of another recipe, seed or data; remove it, or go on with those")
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     return Progress(**state["progress"])
 
 
-def save_checkpoint(checkpoint: Path, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save_checkpoint(
+    checkpoint: Path, about: About, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
     """Whole or not at all."""
     part = checkpoint.with_suffix(".part")
     state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
-    torch.save(state, part)
+    torch.save({**state, "about": about}, part)
     part.replace(checkpoint)
 
 

@@ -98,7 +98,7 @@ def store(folder: Path, name: str, data: bytes) -> Path:
 
 def cannot_write(path: Path, error: OSError) -> KitError:
     """What to say when the weights folder has no room or is another user's."""
-    return KitError(f"{path}: cannot be written ({error.strerror}); make room, or name another place with --folder")
+    return KitError(f"{path}: cannot be written ({error.strerror}); make room, or name another folder")
 
 
 def how_to_install(extra: str) -> str:
