@@ -2,7 +2,8 @@
 
 A `Gradient` maps x_adv (float32, N x 3 x height x width, 0..1) to the direction to climb, of the same shape.
 `loss_gradient` is the plain one; `advkit.methods` holds functions from one gradient to another.
-Units: epsilon and step_size are on the 0..255 scale, as in the contract.
+Units: epsilon, step_size and the sizes of starts are on the 0..255 scale, as in the contract; a number, or one for each
+image, N x 1 x 1 x 1.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +25,8 @@ def ascend(
     x: Tensor,
     gradient: Gradient,
     *,
-    epsilon: float,
-    step_size: float,
+    epsilon: float | Tensor,
+    step_size: float | Tensor,
     steps: int,
     start: Tensor | None = None,
 ) -> Tensor:
@@ -84,18 +85,18 @@ def loss_gradient(network: Network, classes: Tensor, sign: float = AWAY, loss: L
     return gradient
 
 
-def uniform_start(x: Tensor, size: float, generators: Sequence[np.random.Generator]) -> Tensor:
+def uniform_start(x: Tensor, size: float | Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     """A uniform point of the ball of radius `size` around each image, cut to 0..1; one generator an image."""
-    return _moved(x, [generator.uniform(-size, size, x.shape[1:]) for generator in generators])
+    return _moved(x, size, [generator.uniform(-1, 1, x.shape[1:]) for generator in generators])
 
 
-def sign_start(x: Tensor, size: float, generators: Sequence[np.random.Generator]) -> Tensor:
+def sign_start(x: Tensor, size: float | Tensor, generators: Sequence[np.random.Generator]) -> Tensor:
     """A random corner of the ball of radius `size` around each image, cut to 0..1: the sign of Gaussian noise.
 
     Source: the random step of R+FGSM, Tramer et al., arXiv:1705.07204, section 4.1.
     """
-    return _moved(x, [size * generator.choice([-1.0, 1.0], x.shape[1:]) for generator in generators])
+    return _moved(x, size, [generator.choice([-1.0, 1.0], x.shape[1:]) for generator in generators])
 
 
-def _moved(x: Tensor, noise: Sequence[np.ndarray]) -> Tensor:
-    return (x + torch.from_numpy(np.stack(noise)).to(x) / 255).clamp(0, 1)
+def _moved(x: Tensor, size: float | Tensor, directions: Sequence[np.ndarray]) -> Tensor:
+    return (x + size / 255 * torch.from_numpy(np.stack(directions)).to(x)).clamp(0, 1)

@@ -27,11 +27,14 @@ Share = Annotated[float, Range(0, 1)]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a method knows of a batch. others: draws another clean image of the call for each of the batch."""
+    """What a method knows of a batch. others: draws another clean image of the call for each of the batch.
+
+    epsilon, step_size: 0..255 scale, one number or one for each image, N x 1 x 1 x 1.
+    """
 
     x: Tensor
-    epsilon: float
-    step_size: float
+    epsilon: float | Tensor
+    step_size: float | Tensor
     generators: Sequence[np.random.Generator]
     others: Callable[[], Tensor]
 
@@ -82,7 +85,7 @@ def variance(gradient: Gradient, setting: Setting, samples: int = 20, radius: No
         correction = torch.zeros_like(x_adv)
         if last is not None:  # asked for only now: the neighbours of the last iterate are never needed
             x_last, found = last
-            around = sum(gradient(x_last + setting.uniform(-reach, reach)) for _ in range(samples))
+            around = sum(gradient(x_last + reach * setting.uniform(-1, 1)) for _ in range(samples))
             correction = around / samples - found
         last = x_adv, gradient(x_adv)
         return last[1] + correction

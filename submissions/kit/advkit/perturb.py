@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from advkit.labels import LabelSpace
 from advkit.methods import Setting, make_methods
 from advkit.networks import in_precision, load_network, predict
 from advkit.run import AttackJob, Batch
-from advkit.tensors import batch_size, to_pixels, to_tensor
+from advkit.tensors import batch_size, device, to_pixels, to_tensor
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Config:
     methods: list[dict[str, Any]] = field(default_factory=list)  # of advkit.methods, the innermost first
 
 
+Targets = Callable[[], Tensor]
+
 Attack = Callable[[Network, Tensor, float, Setting], Tensor]
 """From a network, classes (int64, N), AWAY or TOWARDS, and the setting with the images, to x_adv of their shape."""
 
@@ -44,7 +47,7 @@ def perturb(job: AttackJob) -> None:
     network = in_precision(surrogate, config.precision)
     for batch in job.batches(batch_size(network, *job.image_size)):
         x = to_tensor(batch.pixels)
-        classes, sign = objective(job, batch, network, x, surrogate.labels)
+        classes, sign = objective(network, x, partial(_targets, job, batch, surrogate.labels))
         setting = _setting(job, batch, x, config.relative_step_size * job.epsilon)
         job.save(batch, to_pixels(attack(network, classes, sign, setting)))
 
@@ -71,6 +74,11 @@ def make_attack(config: Config) -> Attack:
     return attack
 
 
+def _targets(job: AttackJob, batch: Batch, labels: LabelSpace) -> Tensor:
+    targets = job.target_labels(labels)
+    return torch.tensor([labels.class_of(targets[name]) for name in batch.names], device=device())
+
+
 def _setting(job: AttackJob, batch: Batch, x: Tensor, step_size: float) -> Setting:
     generators = [job.generator(name) for name in batch.names]
     paths = job.image_paths
@@ -84,26 +92,23 @@ def _setting(job: AttackJob, batch: Batch, x: Tensor, step_size: float) -> Setti
     return Setting(x, job.epsilon, step_size, generators, others)
 
 
-Aim = tuple[Tensor, float]
-
-
-def _away_from_prediction(job: AttackJob, batch: Batch, network: Network, x: Tensor, labels: LabelSpace) -> Aim:
+def _away_from_prediction(network: Network, x: Tensor, targets: Targets) -> tuple[Tensor, float]:
     return predict(network, x), AWAY
 
 
-def _towards_least_likely(job: AttackJob, batch: Batch, network: Network, x: Tensor, labels: LabelSpace) -> Aim:
+def _towards_least_likely(network: Network, x: Tensor, targets: Targets) -> tuple[Tensor, float]:
     return predict(lambda images: -network(images), x), TOWARDS
 
 
-def _towards_target(job: AttackJob, batch: Batch, network: Network, x: Tensor, labels: LabelSpace) -> Aim:
-    targets = job.target_labels(labels)
-    return torch.tensor([labels.class_of(targets[name]) for name in batch.names], device=x.device), TOWARDS
+def _towards_target(network: Network, x: Tensor, targets: Targets) -> tuple[Tensor, float]:
+    return targets(), TOWARDS
 
 
-OBJECTIVES: Mapping[str, Callable[[AttackJob, Batch, Network, Tensor, LabelSpace], Aim]] = {
+OBJECTIVES: Mapping[str, Callable[[Network, Tensor, Targets], tuple[Tensor, float]]] = {
     "away_from_prediction": _away_from_prediction,
     "towards_least_likely": _towards_least_likely,
     "towards_target": _towards_target,
 }
+"""From a network, x and what gives the target classes to classes, int64, N, and whether to climb AWAY or TOWARDS."""
 
 STARTS = {"clean": lambda x, size, generators: x, "uniform": uniform_start, "signs": sign_start}

@@ -1,6 +1,7 @@
 """`python -m training`: train the networks of a recipe, one after another, and keep each as a file."""
 
 import argparse
+import hashlib
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -10,9 +11,8 @@ import numpy as np
 
 from advkit.config import pick
 from advkit.errors import KitError
-from advkit.networks import TRAINED
+from advkit.networks import TRAINED, frozen
 from advkit.networks.loading import load_trained
-from advkit.tensors import device
 from advkit.weights.files import read_metadata, weights_path
 from training.card import write_card
 from training.data import Data, load
@@ -20,11 +20,10 @@ from training.evaluate import Images
 from training.findings import Results
 from training.measure import measure
 from training.paper import Part, write_page
-from training.progress import shown
 from training.recipe import Recipe, Study, read_recipe
-from training.saving import git_revision, save_network
-from training.speed import operations_per_image
-from training.train import train, write_log
+from training.saving import check_same, git_revision, provenance, save_network
+from training.speed import operations_per_image, peak
+from training.train import train
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FLAGS = "flags.npz"
@@ -94,22 +93,31 @@ def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, s
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise KitError(f"{folder}: cannot be made ({error.strerror}); name another place with --to") from error
+    from training.progress import shown  # needs rich, which nothing else does
+
     git_revision()  # that of the code which is running, whatever changes meanwhile
+    peaks = {precision: peak(precision) for precision in {model.precision for model in recipe.networks.values()}}
     for name in _with_sources(recipe, chosen or list(recipe.networks)):
         path = weights_path(folder, name)
-        if path.exists():
-            print(f"{name}: is there already: {path}")
-            continue
         model = recipe.networks[name]
         sources = {source: weights_path(folder, source) for source in model.sources}
-        static = [load_trained(source).requires_grad_(False).to(device()) for source in sources.values()]
+        if path.exists():
+            check_same(path, provenance(model, data, seed, sources))
+            print(f"{name}: is there already: {path}")
+            continue
+        static = [frozen([load_trained(source)]) for source in sources.values()]
         checkpoint = folder / f"{name}.checkpoint"
         with shown(name, model.epochs) as report:
-            network, progress = train(model, data, static, seed, checkpoint, report)
-        write_log(folder / f"{name}.csv", progress.rows)
+            network, history = train(model, data, static, seed_of(name, seed), checkpoint, report)
         operations = operations_per_image(model, recipe.networks)
-        save_network(path, network, model, data, seed, sources, progress, operations)
+        speed = {"operations_per_image": f"{operations:.4g}", "peak": f"{peaks[model.precision]:.4g}"}
+        save_network(path, network, model, data, seed, sources, history, speed)
         checkpoint.unlink()
+
+
+def seed_of(name: str, seed: int) -> int:
+    """Another seed for each network: two that begin alike, or see images in one order, are no strangers."""
+    return int.from_bytes(hashlib.sha256(f"{name} {seed}".encode()).digest()[:4])
 
 
 def _seed(text: str) -> int:
@@ -161,6 +169,8 @@ def _ship(arguments: argparse.Namespace) -> None:
     TRAINED.mkdir(exist_ok=True)
     for name in arguments.networks:
         path = weights_path(folder, name)
+        if not path.exists():
+            raise KitError(f"{path}: is not there; begin with: python -m training train {arguments.recipe}")
         card = write_card(name, arguments.recipe, read_metadata(path), recipe.study, results)
         shutil.copyfile(path, weights_path(TRAINED, name))
         (TRAINED / f"{name}.md").write_text(card, encoding="utf-8")

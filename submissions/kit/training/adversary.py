@@ -12,16 +12,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from advkit.attacks import AWAY, TOWARDS
+from advkit.attacks import AWAY
 from advkit.config import check_arguments, parameters_of, pick
+from advkit.errors import KitError
 from advkit.methods import Setting
-from advkit.networks import in_precision, predict
-from advkit.perturb import Attack, Config, make_attack
-
-AIMS = ("away_from_prediction", "towards_least_likely")
-"""What `objective` may be here. Where true classes are given, it is away from these."""
+from advkit.networks import in_precision
+from advkit.perturb import OBJECTIVES, Attack, Config, make_attack
 
 NOT_OF_AN_ATTACK = ("surrogates", "precision")
 """Keys of a config.yaml that are the network's own here."""
@@ -34,26 +33,31 @@ class Adversary:
     epsilon: float  # 0..255 scale
     attack: dict[str, Any] = field(default_factory=dict)  # keys of an attack's config.yaml; nothing is FGSM
     sources: list[str] = field(default_factory=list)  # static sources, trained before
-    drawn_epsilon: str = "fixed"  # one of DRAWS: by what the epsilon of a batch is multiplied
-    label: str = "predicted"  # which class FGSM moves away from: the source's own answer, or the true one
-    replaced: str = "full"  # the adversarial batch stands beside the whole clean one, or instead of its second half
+    drawn_epsilon: str = "fixed"  # one of DRAWS: by what the epsilon of an image is multiplied
+    label: str = "predicted"  # which class FGSM moves away from: the source's own answer, or the true one, `given`
+    batches: str = "full"  # an adversarial batch beside the whole clean one; `half`: instead of its second half
 
 
-def _truncated_normal(generator: np.random.Generator) -> float:
-    """The absolute value of a normal deviate of deviation 1/2, drawn again until it is at most 1.
+Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
+
+
+def _truncated_normal(generator: np.random.Generator, count: int) -> NDArray[np.float64]:
+    """Absolute values of normal deviates of deviation 1/2, each drawn again until it is at most 1.
 
     Source: Kurakin et al., Adversarial Machine Learning at Scale, arXiv:1611.01236, section 3.
     """
-    while (value := abs(generator.normal(0, 0.5))) > 1:
-        pass
-    return float(value)
+    values = np.abs(generator.normal(0, 0.5, count))
+    while (outside := values > 1).any():
+        values[outside] = np.abs(generator.normal(0, 0.5, outside.sum()))
+    return values
 
 
-DRAWS: Mapping[str, Callable[[np.random.Generator], float]] = {
-    "fixed": lambda generator: 1.0,
-    "uniform": lambda generator: float(generator.uniform()),
+DRAWS: Mapping[str, Draw] = {
+    "fixed": lambda generator, count: np.ones(count),
+    "uniform": lambda generator, count: generator.uniform(size=count),
     "truncated_normal": _truncated_normal,
 }
+"""By what the epsilon of each of so many images is multiplied, 0..1."""
 
 
 class Crafter:
@@ -71,7 +75,7 @@ class Crafter:
 
     def mixed(self, x: Tensor, y: Tensor, generator: np.random.Generator) -> tuple[Tensor, Tensor, int]:
         """The images and classes to learn from, and how many of them, the first, are clean."""
-        if self.adversary.replaced == "full":
+        if self.adversary.batches == "full":
             return torch.cat([x, self.examples(x, y, generator)]), torch.cat([y, y]), len(x)
         clean = len(x) // 2
         return torch.cat([x[:clean], self.examples(x[clean:], y[clean:], generator)]), y, clean
@@ -79,11 +83,13 @@ class Crafter:
     def examples(self, x: Tensor, y: Tensor, generator: np.random.Generator) -> Tensor:
         """x_adv of x, N x channels x height x width, 0..1, with true classes y; a constant for the gradient."""
         source = self.sources[generator.integers(len(self.sources))]
-        epsilon = self.adversary.epsilon * self.draw(generator)
-        true = y if self.adversary.label == "true" else None
+        factors = torch.from_numpy(self.draw(generator, len(x))).to(x)[:, None, None, None]
+        given = y if self.adversary.label == "given" else None
         network = in_precision(source, self.precision)
         with crafting(source):
-            return perturbed(self.attack, self.config, network, x, true, epsilon, [generator] * len(x)).detach()
+            return perturbed(
+                self.attack, self.config, network, x, given, self.adversary.epsilon * factors, [generator] * len(x)
+            ).detach()
 
 
 def attack_config(keys: Mapping[str, Any]) -> Config:
@@ -91,7 +97,9 @@ def attack_config(keys: Mapping[str, Any]) -> Config:
     parameters = {name: value for name, value in parameters_of(Config).items() if name not in NOT_OF_AN_ATTACK}
     check_arguments("attack", keys, parameters)
     config = Config(surrogates=[], **keys)
-    pick(dict.fromkeys(AIMS), config.objective, "attack: objective")
+    pick(OBJECTIVES, config.objective, "attack: objective")
+    if config.objective == "towards_target":
+        _no_targets()
     return config
 
 
@@ -100,20 +108,23 @@ def perturbed(
     config: Config,
     network: Callable[[Tensor], Tensor],
     x: Tensor,
-    true: Tensor | None,
-    epsilon: float,
+    classes: Tensor | None,
+    epsilon: float | Tensor,
     generators: Sequence[np.random.Generator],
 ) -> Tensor:
-    """x_adv: away from the class `true`, or from the network's answer where that is None, or to the least likely.
+    """x_adv: where the objective is to move away, from `classes`, or from the network's answers where there are none.
 
     epsilon: 0..255 scale. Another image, for the methods that ask for one, is the neighbour in the batch.
     """
-    if config.objective == "towards_least_likely":
-        classes, sign = predict(lambda images: -network(images), x), TOWARDS
-    else:
-        classes, sign = predict(network, x) if true is None else true, AWAY
+    aim = classes, AWAY
+    if classes is None or config.objective != "away_from_prediction":
+        aim = OBJECTIVES[config.objective](network, x, _no_targets)
     setting = Setting(x, epsilon, config.relative_step_size * epsilon, generators, lambda: x.roll(1, dims=0))
-    return attack(network, classes, sign, setting)
+    return attack(network, *aim, setting)
+
+
+def _no_targets() -> Tensor:
+    raise KitError("attack: objective towards_target: there are no targets here; take another objective")
 
 
 @contextmanager

@@ -12,6 +12,9 @@ DATA = {
     "mnist": "MNIST: 60,000 digits to learn from, 10,000 held out",
     "cifar10": "CIFAR-10: 50,000 pictures to learn from, 10,000 held out",
 }
+LEFT_OUT = ("architecture", "adversary", "sources")
+"""Keys of a recipe that the card shows elsewhere, or not as one."""
+
 CARD = """\
 # {name}
 
@@ -54,13 +57,18 @@ def write_card(
             "name": name,
             "recipe": recipe,
             "data": DATA[provenance["data"]],
-            "training": ", ".join(f"{key} {value}" for key, value in model.items() if value and key != "architecture"),
+            "training": _in_words({**model, **(model["adversary"] or {})}),
             "sources": ", ".join(json.loads(provenance["sources"])) or "none",
             "minutes": float(provenance["seconds"]) / 60,
             "share": share / float(provenance["peak"]),
             "errors": "\n".join(_errors(name, float(provenance["dev_error"]), study, results)),
         }
     )
+
+
+def _in_words(keys: Mapping[str, object]) -> str:
+    shown = {key: value for key, value in keys.items() if value and key not in LEFT_OUT}
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in shown.items())
 
 
 def _errors(name: str, clean: float, study: Study | None, results: Results | None) -> list[str]:

@@ -1,16 +1,15 @@
 """What a recipe's networks withstand: every attack on every surrogate against every network, for one seed."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import nn
 
 from advkit.errors import KitError
-from advkit.networks import Ensemble
+from advkit.networks import frozen
 from advkit.networks.loading import load_trained
-from advkit.tensors import device
 from advkit.weights.files import weights_path
 from training.evaluate import Flags, Images, clean_errors, loss_ratios, read_attacks, transfer_errors
 from training.recipe import Study
@@ -53,7 +52,7 @@ def measure(study: Study, folder: Path, images: Images) -> dict[str, Flags]:
     plans = list(_plans(study))
     for done, (epsilon, members, attack, targets) in enumerate(plans, start=1):
         chosen = {name: networks[name] for name in targets}
-        source = _averaged([networks[name] for name in members])
+        source = frozen([networks[name] for name in members])
         shown = images.first(study.later_images if attack in LATER else study.images)
         flags = transfer_errors(chosen, source, configs[attack], epsilon, shown)
         surrogate = TOGETHER.join(members)
@@ -89,12 +88,8 @@ def _ratios(study: Study, networks: Mapping[str, nn.Module], images: Images) -> 
     }
 
 
-def _averaged(members: Sequence[nn.Module]) -> nn.Module:
-    return members[0] if len(members) == 1 else Ensemble(members)
-
-
 def _load(folder: Path, name: str) -> nn.Module:
     path = weights_path(folder, name)
     if not path.is_file():
-        raise KitError(f"{path}: is not there; train it first: python -m training train RECIPE {name} --to {folder}")
-    return load_trained(path).requires_grad_(False).to(device())
+        raise KitError(f"{path}: is not there; train it first: python -m training train RECIPE --networks {name}")
+    return frozen([load_trained(path)])

@@ -48,17 +48,12 @@ class Model:
     shift: int = 2
     precision: str = "float32"  # or bfloat16, by autocast
     compile: bool = False  # by torch.compile, for GPUs
-    adversary: dict[str, Any] = field(default_factory=dict)  # keys of training.adversary.Adversary; nothing: standard
-
-    @property
-    def adversarial(self) -> Adversary | None:
-        """What makes its adversarial examples, if anything does."""
-        return Adversary(**self.adversary) if self.adversary else None
+    adversary: Adversary | None = None  # what makes adversarial examples; without it the training is the standard one
 
     @property
     def sources(self) -> list[str]:
         """The networks that must have been trained before."""
-        return self.adversarial.sources if self.adversarial else []
+        return self.adversary.sources if self.adversary else []
 
 
 @dataclass(frozen=True)
@@ -150,26 +145,28 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _model(where: str, keys: dict[str, Any]) -> Model:
-    check_arguments(where, keys, parameters_of(Model))
-    model = Model(**keys)
+    own = {key: value for key, value in keys.items() if key != "adversary"}
+    check_arguments(where, own, {key: value for key, value in parameters_of(Model).items() if key != "adversary"})
+    adversary = _adversary(f"{where}: adversary", keys["adversary"]) if "adversary" in keys else None
+    model = Model(**own, adversary=adversary)
     pick(SMALL, model.architecture, f"{where}: architecture")
     for key, choices in CHOICES.items():
         pick(dict.fromkeys(choices), getattr(model, key), f"{where}: {key}")
-    if model.adversary:
-        _check_adversary(f"{where}: adversary", model.adversary)
     return model
 
 
-def _check_adversary(where: str, keys: dict[str, Any]) -> None:
+def _adversary(where: str, keys: object) -> Adversary:
+    keys = _mapping(where, keys)
     check_arguments(where, keys, parameters_of(Adversary))
     adversary = Adversary(**keys)
     pick(DRAWS, adversary.drawn_epsilon, f"{where}: drawn_epsilon")
-    pick(dict.fromkeys(("predicted", "true")), adversary.label, f"{where}: label")
-    pick(dict.fromkeys(("half", "full")), adversary.replaced, f"{where}: replaced")
+    pick(dict.fromkeys(("predicted", "given")), adversary.label, f"{where}: label")
+    pick(dict.fromkeys(("half", "full")), adversary.batches, f"{where}: batches")
     try:
         make_attack(attack_config(adversary.attack))
     except KitError as error:
         raise KitError(f"{where}: {error}") from error
+    return adversary
 
 
 def _study(where: str, keys: dict[str, Any], models: Mapping[str, Model]) -> Study:
@@ -186,8 +183,15 @@ def _family(where: str, plain: str, keys: object, models: Mapping[str, Model]) -
     holdouts = [*family.holdouts, *family.adversarial_holdouts]
     for name in (*family.members(plain), *holdouts):
         pick(models, name, f"{where}: network")
-    if leaked := [name for name in holdouts if name in models[family.ensemble].sources]:
-        raise KitError(f"{where}: hold-out {leaked[0]} is a source of {family.ensemble}; take another one")
+    if not models[family.ensemble].sources:
+        raise KitError(
+            f"{where}: ensemble {family.ensemble} has no static sources, so it is none; name another network"
+        )
+    seen = {models[name].architecture for name in (family.ensemble, *models[family.ensemble].sources)}
+    if leaked := [name for name in holdouts if models[name].architecture in seen]:
+        raise KitError(
+            f"{where}: hold-out {leaked[0]} has the architecture of a source of {family.ensemble}; take another"
+        )
     return family
 
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from advkit.weights.files import digest_of
+from advkit.errors import KitError
+from advkit.weights.files import digest_of, read_metadata
 from advkit.weights.stored import serialise, without_counters
 from training.data import Data
 from training.recipe import Model
-from training.speed import peak
-from training.train import Progress
+from training.train import History
 
 
 def save_network(
@@ -26,23 +26,17 @@ def save_network(
     data: Data,
     seed: int,
     sources: Mapping[str, Path],
-    progress: Progress,
-    operations: float,
+    history: History,
+    speed: Mapping[str, str],
 ) -> None:
-    """Write the weights, float32, and their provenance, in one step. operations: those that an image takes."""
+    """Write the weights, float32, and their provenance, in one step. speed: what training.speed says."""
     images = len(data.train_x) // model.batch * model.batch * model.epochs
     metadata = {
-        "architecture": model.architecture,
-        "recipe": json.dumps(asdict(model), sort_keys=True),
-        "seed": str(seed),
-        "data": data.name,
-        "data_digest": data.digest,
-        "sources": json.dumps({name: digest_of(source) for name, source in sources.items()}, sort_keys=True),
-        "dev_error": repr(progress.rows[-1]["dev_error"]),
-        "seconds": f"{progress.seconds:.1f}",
-        "images_per_second": f"{images / progress.seconds:.0f}",
-        "operations_per_image": f"{operations:.4g}",
-        "peak": f"{peak(model.precision):.4g}",
+        **provenance(model, data, seed, sources),
+        "dev_error": repr(history.rows[-1]["dev_error"]),
+        "seconds": f"{history.seconds:.1f}",
+        "images_per_second": f"{images / history.seconds:.0f}",
+        **speed,
         "machine": machine(),
         "threads": str(torch.get_num_threads()),
         "torch": torch.__version__,
@@ -54,13 +48,32 @@ def save_network(
     part.replace(path)
 
 
+def provenance(model: Model, data: Data, seed: int, sources: Mapping[str, Path]) -> dict[str, str]:
+    """What decides the weights, but for the machine and the versions of programs."""
+    return {
+        "architecture": model.architecture,
+        "recipe": json.dumps(asdict(model), sort_keys=True),
+        "seed": str(seed),
+        "data": data.name,
+        "data_digest": data.digest,
+        "sources": json.dumps({name: digest_of(source) for name, source in sources.items()}, sort_keys=True),
+    }
+
+
+def check_same(path: Path, expected: Mapping[str, str]) -> None:
+    """Raise KitError where a saved network is not what `provenance` says now."""
+    found = read_metadata(path)
+    if other := [key for key, value in expected.items() if found.get(key) != value]:
+        raise KitError(f"{path}: was trained with another {' and '.join(other)}; remove it, or name another --to")
+
+
 def machine() -> str:
-    """The processor or the GPU, and how many cores this process may use."""
+    """The processor or the GPU, and how many cores there are."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else 'an unknown processor'}"
+    return f"{os.cpu_count()} cores of {names[0] if names else 'an unknown processor'}"
 
 
 @cache

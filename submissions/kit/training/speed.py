@@ -21,13 +21,13 @@ def operations_per_image(model: Model, models: Mapping[str, Model]) -> float:
     answer. models: the recipe's networks, static sources among them.
     """
     own = _forward(model.architecture)
-    if (adversary := model.adversarial) is None:
+    if (adversary := model.adversary) is None:
         return 3 * own
     sources = [own, *(_forward(models[name].architecture) for name in adversary.sources)]
     config = attack_config(adversary.attack)
     asked = adversary.label == "predicted" or config.objective == "towards_least_likely"
     crafting = sum(sources) / len(sources) * (asked + 2 * config.steps)
-    return 2 * 3 * own + crafting if adversary.replaced == "full" else 3 * own + crafting / 2
+    return 2 * 3 * own + crafting if adversary.batches == "full" else 3 * own + crafting / 2
 
 
 def _forward(architecture: str) -> float:
@@ -42,7 +42,8 @@ def _forward(architecture: str) -> float:
 def peak(precision: str) -> float:
     """Operations a second of this process's threads, or of the GPU, in products of large matrices."""
     kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    matrix = torch.zeros(SIDE, SIDE, dtype=kind, device=device())
+    matrix = torch.randn(SIDE, SIDE, dtype=kind, device=device())
+    matrix @ matrix  # the first product also loads the library
     count, started = 0, time.perf_counter()
     while (taken := time.perf_counter() - started) < SECONDS or count < 2:
         matrix @ matrix

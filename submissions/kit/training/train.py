@@ -5,6 +5,8 @@ examples come from, if it has any (training.adversary).
 """
 
 import csv
+import hashlib
+import pickle
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,7 +29,7 @@ from training.recipe import Model
 
 Rows = list[dict[str, float]]
 About = Mapping[str, Any]
-"""Recipe, seed and data of a training."""
+"""Recipe, seed, data and static sources of a training."""
 
 MOMENTUM = 0.9
 WARM_UP = 0.25
@@ -41,7 +43,7 @@ class Report(Protocol):
 
 
 @dataclass
-class Progress:
+class History:
     """What a checkpoint holds beside network and optimizer: epochs done, seconds of training, the log so far."""
 
     epoch: int = 0
@@ -51,26 +53,27 @@ class Progress:
 
 def train(
     model: Model, data: Data, static: Sequence[nn.Module], seed: int, checkpoint: Path, report: Report
-) -> tuple[nn.Module, Progress]:
+) -> tuple[nn.Module, History]:
     """The trained network in evaluation mode.
 
-    A checkpoint is written after every epoch; where there is one, the training goes on from it, to the same weights.
-    Every random draw of an epoch depends on the seed and on its number. Raises KitError for a checkpoint of another
-    training, and for fewer images than a batch has.
+    A checkpoint, and a log beside it, are written after every epoch; where there is a checkpoint, the training goes on
+    from it, to the same weights. Every random draw of an epoch depends on the seed and on its number. Raises KitError
+    for a checkpoint of another training, for fewer images than a batch has, and for a loss that is no number.
     """
     if not (per_epoch := len(data.train_x) // model.batch):
         count = len(data.train_x)
         raise KitError(f"batch {model.batch} is larger than the {count} images of {data.name}; take a smaller one")
+    torch.backends.cudnn.deterministic = True
     torch.manual_seed(seed)
     network = SMALL[model.architecture]().to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, network)
-    about = {"recipe": asdict(model), "seed": seed, "data": data.digest}
-    progress = resume(checkpoint, about, network, optimizer)
+    about = {"recipe": asdict(model), "seed": seed, "data": data.digest, "sources": [_digest(one) for one in static]}
+    history = resume(checkpoint, about, network, optimizer)
     computed = in_precision(torch.compile(network) if model.compile else network, model.precision)
-    crafter = Crafter(model.adversarial, network, static, model.precision) if model.adversarial else None
+    crafter = Crafter(model.adversary, network, static, model.precision) if model.adversary else None
     total = model.epochs * per_epoch
 
-    for epoch in range(progress.epoch, model.epochs):
+    for epoch in range(history.epoch, model.epochs):
         torch.manual_seed(_number(seed, epoch))
         generator = np.random.default_rng([seed, epoch])
         started, losses = time.perf_counter(), []
@@ -83,14 +86,15 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             loss.mean().backward()
             optimizer.step()
-            losses.append((loss[:clean].mean().detach(), loss[clean:].mean().detach()))
+            losses.append([part.mean() for part in loss.detach().split([clean, len(loss) - clean]) if len(part)])
             report(number + 1, total)
-        progress.epoch = epoch + 1
-        progress.seconds += time.perf_counter() - started
-        progress.rows.append(_row(progress, losses, error(network, data.dev_x, data.dev_y)))
-        save_checkpoint(checkpoint, about, network, optimizer, progress)
-        report(progress.epoch * per_epoch, total, progress.rows[-1])
-    return network.eval(), progress
+        history.epoch = epoch + 1
+        history.seconds += time.perf_counter() - started
+        history.rows.append(_row(history, losses, error(network, data.dev_x, data.dev_y)))
+        save_checkpoint(checkpoint, about, network, optimizer, history)
+        write_log(checkpoint.with_suffix(".csv"), history.rows)
+        report(history.epoch * per_epoch, total, history.rows[-1])
+    return network.eval(), history
 
 
 def make_optimizer(model: Model, network: nn.Module) -> torch.optim.Optimizer:
@@ -145,24 +149,29 @@ def error(network: nn.Module, pixels: NDArray[np.uint8], classes: NDArray[np.int
     return float((answers.cpu().numpy() != classes).mean())
 
 
-def resume(checkpoint: Path, about: About, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def resume(checkpoint: Path, about: About, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
     """Take network and optimizer from the checkpoint, where there is one. Raises KitError if it is about another."""
     if not checkpoint.exists():
-        return Progress()
-    state: dict[str, Any] = torch.load(checkpoint, map_location=device(), weights_only=True)
+        return History()
+    try:
+        state: dict[str, Any] = torch.load(checkpoint, map_location=device(), weights_only=True)
+    except (OSError, EOFError, RuntimeError, IndexError, KeyError, pickle.UnpicklingError) as error:
+        raise KitError(
+            f"{checkpoint}: cannot be read as a checkpoint; remove it, and the training begins anew"
+        ) from error
     if state.get("about") != about:
-        raise KitError(f"{checkpoint}: is of another recipe, seed or data; remove it, or go on with those")
+        raise KitError(f"{checkpoint}: is of another recipe, seed, data or source; remove it, or go on with those")
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
-    return Progress(**state["progress"])
+    return History(**state["progress"])
 
 
 def save_checkpoint(
-    checkpoint: Path, about: About, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    checkpoint: Path, about: About, network: nn.Module, optimizer: torch.optim.Optimizer, history: History
 ) -> None:
     """Whole or not at all."""
     part = checkpoint.with_suffix(".part")
-    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(progress)}
+    state = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "progress": vars(history)}
     torch.save({**state, "about": about}, part)
     part.replace(checkpoint)
 
@@ -175,10 +184,20 @@ def write_log(path: Path, rows: Rows) -> None:
         writer.writerows(rows)
 
 
-def _row(progress: Progress, losses: Sequence[tuple[Tensor, Tensor]], dev_error: float) -> dict[str, float]:
-    clean, adversarial = (torch.stack(column).mean().item() for column in zip(*losses, strict=True))
-    row = {"epoch": progress.epoch, "seconds": round(progress.seconds, 1), "loss": clean, "dev_error": dev_error}
-    return row if adversarial != adversarial else {**row, "adversarial_loss": adversarial}
+def _row(history: History, losses: Sequence[Sequence[Tensor]], dev_error: float) -> dict[str, float]:
+    means = [torch.stack(column).mean().item() for column in zip(*losses, strict=True)]
+    if not np.isfinite(means).all():
+        raise KitError(f"epoch {history.epoch}: the loss is no number any more; take a smaller learning rate")
+    row = {"epoch": history.epoch, "seconds": round(history.seconds, 1), "dev_error": dev_error}
+    return row | dict(zip(("loss", "adversarial_loss"), means, strict=False))
+
+
+def _digest(network: nn.Module) -> str:
+    """SHA-256 of the weights."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _number(seed: int, epoch: int) -> int:

@@ -19,7 +19,7 @@ from advkit.networks.layers import resize
 from advkit.networks.loading import load_published, load_trained
 from advkit.tensors import device
 
-__all__ = ["NETWORKS", "Ensemble", "common_labels", "in_precision", "load_network", "predict", "resize"]
+__all__ = ["NETWORKS", "Ensemble", "common_labels", "frozen", "in_precision", "load_network", "predict", "resize"]
 
 TRAINED = Path(__file__).resolve().parents[1] / "trained"
 """Files of networks that were trained with `submissions/kit/training`, each beside its model card."""
@@ -63,9 +63,13 @@ def load_network(*names: str) -> nn.Module:
     Raises KitError for an unknown name, for weights that are nowhere or not those of the network, and for networks of
     different label spaces.
     """
+    return frozen([pick(NETWORKS, name, "network")() for name in names])
+
+
+def frozen(members: Sequence[nn.Module]) -> nn.Module:
+    """One network, or the ensemble of several, in evaluation mode, its weights constant, on `device()`."""
     # Of the GPU's algorithms for a convolution only some give the same bits twice.
     torch.backends.cudnn.deterministic = True
-    members = [pick(NETWORKS, name, "network")() for name in names]
     network = members[0] if len(members) == 1 else Ensemble(members)
     network.eval().requires_grad_(False)
     return network.to(device()).to(memory_format=torch.channels_last)  # type: ignore[no-any-return, call-overload]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -16,6 +16,7 @@ from advkit.networks.inception_v3 import InceptionV3
 from advkit.networks.inception_v4 import InceptionV4
 from advkit.networks.layers import Inception, fold
 from advkit.networks.small import SMALL, SmallNetwork
+from advkit.weights.files import read_metadata
 
 ARCHITECTURES: Mapping[str, type[Inception]] = {
     "inception_v3": InceptionV3,
@@ -55,7 +56,7 @@ def load_trained(path: Path) -> SmallNetwork:
 
     Raises KitError for a file that cannot be read or names none, and for other names or shapes than the network's.
     """
-    state, architecture = _read(path), _metadata(path).get("architecture", "")
+    state, architecture = _read(path), read_metadata(path).get("architecture", "")
     with torch.device("meta"):
         network = pick(SMALL, architecture, f"{path}: architecture")()
     if faults := differences(shapes(network.state_dict()), shapes(state)):
@@ -93,11 +94,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     except (OSError, SafetensorError) as error:
         raise KitError(f"{path}: cannot be read as safetensors: {' '.join(str(error).split())}") from error
     return {name: value.float() for name, value in state.items() if not name.endswith(COUNTER)}
-
-
-def _metadata(path: Path) -> dict[str, str]:
-    with safe_open(path, framework="pt") as file:
-        return file.metadata() or {}
 
 
 def _some(names: list[str], limit: int = 3) -> str:

@@ -211,18 +211,18 @@ def _pooled(channels: int) -> list[nn.Module]:
 
 
 BODIES: Mapping[str, tuple[Pictures, Callable[[], nn.Sequential]]] = {
-    "digits_a": (GREY, model_a),
-    "digits_b": (GREY, model_b),
-    "digits_c": (GREY, model_c),
-    "digits_d": (GREY, model_d),
-    "digits_inception": (GREY, partial(inception, [(1, 32)], [32], [48, 48])),
-    "digits_resnet": (GREY, partial(resnet, 1, [16, 32, 64])),
-    "digits_vgg": (GREY, partial(vgg, 1, [16, 32, 64])),
-    "cifar10_inception": (COLOUR, partial(inception, [(3, 32), (32, 64)], [48, 48], [80, 80, 96])),
-    "cifar10_resnet": (COLOUR, partial(resnet, 3, [32, 64, 128])),
-    "cifar10_vgg": (COLOUR, partial(vgg, 3, [32, 64, 128])),
-    "cifar10_nin": (COLOUR, partial(network_in_network, 3, [64, 96, 128])),
-    "cifar10_densenet": (COLOUR, partial(densenet, 3, 16, [4, 4, 4])),
+    "model_a": (GREY, model_a),
+    "model_b": (GREY, model_b),
+    "model_c": (GREY, model_c),
+    "model_d": (GREY, model_d),
+    "grey_inception": (GREY, partial(inception, [(1, 32)], [32], [48, 48])),
+    "grey_resnet": (GREY, partial(resnet, 1, [16, 32, 64])),
+    "grey_vgg": (GREY, partial(vgg, 1, [16, 32, 64])),
+    "colour_inception": (COLOUR, partial(inception, [(3, 32), (32, 64)], [48, 48], [80, 80, 96])),
+    "colour_resnet": (COLOUR, partial(resnet, 3, [32, 64, 128])),
+    "colour_vgg": (COLOUR, partial(vgg, 3, [32, 64, 128])),
+    "colour_nin": (COLOUR, partial(network_in_network, 3, [64, 96, 128])),
+    "colour_densenet": (COLOUR, partial(densenet, 3, 16, [4, 4, 4])),
 }
 
 
