@@ -7,8 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from advkit.config import pick
 from advkit.errors import KitError
 from advkit.networks import TRAINED, frozen
@@ -18,7 +16,7 @@ from training.card import write_card
 from training.data import Data, load
 from training.evaluate import Images
 from training.findings import Results
-from training.measure import measure
+from training.measure import about, is_about, measure, save_rows
 from training.paper import Part, write_page
 from training.recipe import Recipe, Study, read_recipe
 from training.saving import check_same, git_revision, provenance, save_network
@@ -143,9 +141,10 @@ def _measure(arguments: argparse.Namespace) -> None:
     for seed in arguments.seeds:
         folder = seed_folder(arguments.to, arguments.recipe, seed)
         train_all(recipe, study.networks, data, folder, seed)
-        part = folder / "flags.part.npz"
-        np.savez_compressed(part, **measure(study, folder, images))  # type: ignore[arg-type]
-        part.replace(folder / FLAGS)
+        if is_about(folder / FLAGS, now := about(study, folder)):
+            print(f"seed {seed}: is measured already: {folder / FLAGS}")
+            continue
+        save_rows(folder / FLAGS, measure(study, folder, images), now)
 
 
 def _paper(arguments: argparse.Namespace) -> None:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 
 from training.findings import Rates, Results
-from training.measure import Key
 from training.recipe import Study
 
 DATA = {
@@ -77,12 +76,10 @@ def _errors(name: str, clean: float, study: Study | None, results: Results | Non
         return rows
     family = next(own for plain, own in study.families.items() if name in own.members(plain))
     for epsilon in study.epsilons:
-        rates = Rates(results.means, epsilon, family)
+        rates, first = (Rates(part.of_seeds[0], epsilon, family) for part in (results.all, results.first))
         at = f"epsilon {epsilon:g}/255"
         for attack in ("fgsm", "r_fgsm", "pgd20"):
-            rows.append(
-                f"| {attack}, white box, {at} | {100 * rates.means[str(Key(epsilon, name, attack, name))]:.1f} |"
-            )
+            rows.append(f"| {attack}, white box, {at} | {100 * rates.white_box(name, attack):.1f} |")
         rows.append(f"| worst single step from a hold-out, {at} | {100 * max(rates.black_box(name).values()):.1f} |")
-        rows.append(f"| worst iterative attack from hold-outs, {at} | {100 * max(rates.later(name).values()):.1f} |")
+        rows.append(f"| worst iterative attack from hold-outs, {at} | {100 * max(first.later(name).values()):.1f} |")
     return rows

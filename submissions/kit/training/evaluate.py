@@ -94,21 +94,12 @@ def answers(networks: Mapping[str, nn.Module], images: Images, craft: Crafting) 
     return {name: torch.cat(parts).cpu().numpy() for name, parts in found.items()}
 
 
-def loss_ratios(
-    network: nn.Module, step: Config, strong: Sequence[Config], epsilon: float, images: Images
-) -> NDArray[np.float64]:
-    """How near the loss after `step` comes to the largest that was found in the ball, for each image, 0..1, N.
-
-    The largest is that of `step` and all of `strong`. Compare Tramer et al., section 4.1: "how close".
-    """
-    crafts = [crafted_on(network, config, epsilon) for config in (step, *strong)]
+def losses(network: nn.Module, configs: Sequence[Config], epsilon: float, images: Images) -> NDArray[np.float32]:
+    """The cross-entropy after each attack on the network itself, attacks x images."""
+    crafts = [crafted_on(network, config, epsilon) for config in configs]
     generator = np.random.default_rng(SEED)
-    ratios = []
-    for x, y in images.batches():
-        with torch.inference_mode(False):
-            losses = torch.stack([_loss(network, craft(x, y, generator), y) for craft in crafts])
-        ratios.append(losses[0] / losses.amax(dim=0).clamp(min=torch.finfo(losses.dtype).tiny))
-    return torch.cat(ratios).double().cpu().numpy()
+    parts = [torch.stack([_loss(network, craft(x, y, generator), y) for craft in crafts]) for x, y in images.batches()]
+    return torch.cat(parts, dim=1).cpu().numpy()
 
 
 def _loss(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:

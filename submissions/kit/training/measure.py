@@ -1,30 +1,38 @@
 """What a recipe's networks withstand: every attack on every surrogate against every network, for one seed."""
 
+import json
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from advkit.errors import KitError
 from advkit.networks import frozen
 from advkit.networks.loading import load_trained
-from advkit.weights.files import weights_path
-from training.evaluate import Flags, Images, clean_errors, loss_ratios, read_attacks, transfer_errors
+from advkit.weights.files import digest_of, weights_path
+from training.evaluate import Images, clean_errors, losses, read_attacks, transfer_errors
 from training.recipe import Study
 
 SINGLE_STEP = ("fgsm", "step_ll", "r_fgsm", "r_step_ll")
 WHITE_BOX = (*SINGLE_STEP, "pgd20")
 LATER = ("ifgsm", "mi_fgsm", "di_fgsm", "ti_fgsm", "si_ni_fgsm", "vmi_fgsm", "ssa", "si_di_ti_mi")
-CLEAN = "clean"
+STRONG = ("fgsm", "r_fgsm", "ifgsm", "pgd20", "pgd20", "pgd20")
+"""Among them the largest loss in the ball is sought; three of them begin at points of their own."""
+
+CLEAN, LOSS_STEP, LOSS_BEST = "clean", "loss_step", "loss_best"
 TOGETHER = " + "
 """Joins the names of surrogates that are averaged."""
+
+ABOUT = "about"
 
 
 @dataclass(frozen=True)
 class Key:
-    """What one row of flags is about; `surrogate` is the network itself for a white box, several names when joined."""
+    """What a row is about; `surrogate` is the network itself for a white box, several names when averaged."""
 
     epsilon: float
     surrogate: str
@@ -41,55 +49,82 @@ class Key:
         return cls(float(epsilon), *names)
 
 
-def measure(study: Study, folder: Path, images: Images) -> dict[str, Flags]:
-    """Flags by key: which images are misclassified. Ratios of losses stand under the attack `loss_ratio`.
+Rows = dict[Key, NDArray[np.generic]]
+"""One number an image, of the first ones: whether it is misclassified, bool; under LOSS_... a loss, float32."""
 
-    folder: with a file for each network. images: held out. Raises KitError where a network is not there.
-    """
+
+def measure(study: Study, folder: Path, images: Images) -> Rows:
+    """folder: with a file for each network. images: held out. Raises KitError where a network is not there."""
     networks = {name: _load(folder, name) for name in study.networks}
     configs = read_attacks(study.relative_start_size)
-    started, found = time.monotonic(), {}
-    plans = list(_plans(study))
-    for done, (epsilon, members, attack, targets) in enumerate(plans, start=1):
-        chosen = {name: networks[name] for name in targets}
-        source = frozen([networks[name] for name in members])
-        shown = images.first(study.later_images if attack in LATER else study.images)
-        flags = transfer_errors(chosen, source, configs[attack], epsilon, shown)
-        surrogate = TOGETHER.join(members)
-        found.update({str(Key(epsilon, surrogate, attack, name)): flags[name] for name in targets})
+    started, plans = time.monotonic(), list(_plans(study))
+    found: Rows = {}
+    for done, plan in enumerate(plans, start=1):
+        chosen = {name: networks[name] for name in plan.targets}
+        source = frozen([networks[name] for name in plan.members])
+        shown = images.first(study.later_images if plan.attack in LATER else study.images)
+        flags = transfer_errors(chosen, source, configs[plan.attack], plan.epsilon, shown)
+        surrogate = TOGETHER.join(plan.members)
+        found |= {Key(plan.epsilon, surrogate, plan.attack, name): flags[name] for name in plan.targets}
         left = (time.monotonic() - started) / done * (len(plans) - done)
-        print(f"{attack} on {surrogate}: {done} of {len(plans)}, {left / 60:.1f} min left", flush=True)
+        print(f"{plan.attack} on {surrogate}: {done} of {len(plans)}, {left / 60:.1f} min left", flush=True)
     defended = {name: networks[name] for name in study.defended}
     clean = clean_errors(defended, images.first(study.images))
-    found.update({str(Key(0, CLEAN, CLEAN, name)): flags for name, flags in clean.items()})
-    return found | _ratios(study, defended, images.first(study.later_images))
+    found |= {Key(0, CLEAN, CLEAN, name): flags for name, flags in clean.items()}
+    return found | _losses(study, defended, images.first(study.later_images))
 
 
-Plan = tuple[float, tuple[str, ...], str, list[str]]
-"""epsilon, surrogates to average, attack, networks that see the result."""
+def about(study: Study, folder: Path) -> str:
+    """What decides the rows: the study, and the networks by their digests."""
+    digests = {name: digest_of(weights_path(folder, name)) for name in study.networks}
+    return json.dumps({"study": asdict(study), "networks": digests}, sort_keys=True)
 
 
-def _plans(study: Study) -> Iterator[Plan]:
+def save_rows(path: Path, rows: Rows, about: str) -> None:
+    """Whole or not at all."""
+    part = path.with_suffix(".part.npz")
+    np.savez_compressed(part, **{ABOUT: np.array(about)}, **{str(key): row for key, row in rows.items()})
+    part.replace(path)
+
+
+def is_about(path: Path, about: str) -> bool:
+    """Whether rows are there, and were measured of the same networks by the same study."""
+    return path.exists() and str(np.load(path)[ABOUT]) == about
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """members: surrogates to average; targets: networks that see the result."""
+
+    epsilon: float
+    members: tuple[str, ...]
+    attack: str
+    targets: list[str]
+
+
+def _plans(study: Study) -> Iterator[_Plan]:
     for epsilon in study.epsilons:
         for plain, family in study.families.items():
             targets = family.members(plain)
-            yield from ((epsilon, (target,), attack, [target]) for target in targets for attack in WHITE_BOX)
-            yield from ((epsilon, (name,), attack, targets) for name in family.holdouts for attack in SINGLE_STEP)
-            yield from ((epsilon, group, attack, targets) for group in family.surrogates for attack in LATER)
+            yield from (_Plan(epsilon, (name,), attack, [name]) for name in targets for attack in WHITE_BOX)
+            attacks = (*SINGLE_STEP, *LATER)
+            yield from (_Plan(epsilon, group, attack, targets) for group in family.surrogates for attack in attacks)
 
 
-def _ratios(study: Study, networks: Mapping[str, nn.Module], images: Images) -> dict[str, Flags]:
+def _losses(study: Study, networks: Mapping[str, nn.Module], images: Images) -> Rows:
+    """Of FGSM, and the largest that any strong attack found."""
     configs = read_attacks(study.relative_start_size)
-    strong = [configs["r_fgsm"], configs["ifgsm"], *[configs["pgd20"]] * 3]
-    return {
-        str(Key(epsilon, name, "loss_ratio", name)): loss_ratios(network, configs["fgsm"], strong, epsilon, images)
-        for epsilon in study.epsilons
-        for name, network in networks.items()
-    }
+    found: Rows = {}
+    for epsilon in study.epsilons:
+        for name, network in networks.items():
+            rows = losses(network, [configs[attack] for attack in STRONG], epsilon, images)
+            found[Key(epsilon, name, LOSS_STEP, name)] = rows[0]
+            found[Key(epsilon, name, LOSS_BEST, name)] = rows.max(axis=0)
+    return found
 
 
 def _load(folder: Path, name: str) -> nn.Module:
     path = weights_path(folder, name)
     if not path.is_file():
-        raise KitError(f"{path}: is not there; train it first: python -m training train RECIPE --networks {name}")
+        raise KitError(f"{path}: is not there; begin with: python -m training train RECIPE --networks {name}")
     return frozen([load_trained(path)])

@@ -67,9 +67,10 @@ class Family:
 
     @property
     def surrogates(self) -> list[tuple[str, ...]]:
-        """What iterative attacks are made on: each hold-out, and those of a kind averaged."""
-        kinds = [tuple(self.holdouts), tuple(self.adversarial_holdouts)]
-        return [(name,) for kind in kinds for name in kind] + [kind for kind in kinds if len(kind) > 1]
+        """What transfer attacks are made on: each hold-out, those of a kind averaged, and all averaged."""
+        plain, adversarial = tuple(self.holdouts), tuple(self.adversarial_holdouts)
+        groups = [(name,) for name in (*plain, *adversarial)]
+        return list(dict.fromkeys([*groups, *(group for group in (plain, adversarial, plain + adversarial) if group)]))
 
     def members(self, plain: str) -> list[str]:
         """The three networks whose errors are compared."""
