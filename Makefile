@@ -19,7 +19,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-bu
 # PyTorch pins its CUDA packages itself, and only builds with CUDA have them: neither they nor a local version is our pin.
 STRIP := sed -i -E -e '/^(cuda|nvidia|triton)[a-z0-9-]*==/d' -e 's/^([a-z0-9-]+==[^+ ]+)\+[^ ]*/\1/'
 
-.PHONY: help venv run test results lock kit-image clean
+.PHONY: help venv run test results paper lock kit-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,8 +37,9 @@ $(STAMP): $(INPUTS)
 	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[datasets,dev]' --editable 'submissions/kit[fetch]'
 	@touch $@
 
-run: venv ## play tournaments/photos.yaml; SANDBOX=docker plays it in containers
+run: venv ## play tournaments/photos.yaml, then digits.yaml; SANDBOX=docker plays them in containers
 	@$(BIN)/harness run tournaments/photos.yaml --sandbox $(SANDBOX)
+	@$(BIN)/harness run tournaments/digits.yaml --sandbox $(SANDBOX)
 
 test: venv ## lint, types, all tests
 	@$(BIN)/ruff check --quiet
@@ -49,6 +50,11 @@ test: venv ## lint, types, all tests
 results: venv ## play tournaments/transfer.yaml on DEV=FOLDER (images/, dev_dataset.csv) and write docs/results.md
 	@$(BIN)/harness run tournaments/transfer.yaml --limit 100 --dataset-dir $(if $(DEV),$(DEV),dataset/nips2017_dev)
 	@$(BIN)/python docs/results.py runs/transfer
+
+paper: venv ## train and attack what docs/paper.md is about, three seeds (hours), and write it; MNIST=, CIFAR10= name data
+	@$(BIN)/python -m training measure mnist --seeds 0 1 2 $(if $(MNIST),--from $(MNIST))
+	@$(BIN)/python -m training measure cifar10 --seeds 0 1 2 $(if $(CIFAR10),--from $(CIFAR10))
+	@$(BIN)/python -m training paper mnist cifar10
 
 lock: venv ## resolve the pins again, keeping those that still fit; UPGRADE=1 takes the newest
 	@$(COMPILE) --all-extras --output-file constraints.txt pyproject.toml submissions/kit/pyproject.toml

@@ -24,6 +24,7 @@ SETTINGS = {
     path.parent.name: yaml.safe_load(path.read_text()) for path in ROOT.glob("submissions/*attacks/*/config.yaml")
 }
 DRAWING = {"diversity", "variance", "admix", "spectrum"}
+NO_KIND = {"surrogates", "relative_start_size", "relative_step_size"}
 OTHERWISE = {"perlin_noise", "foolbox_adam_pgd"}  # no program of ours that climbs a gradient
 
 
@@ -48,9 +49,15 @@ def test_the_same_pixels_as_a_library_within_one_level(job, name):
     assert (difference <= 1).mean() >= 0.999
 
 
+def kind(name):
+    """Attacks on other networks, or in steps of other sizes, run the same code."""
+    return {key: value for key, value in SETTINGS[name].items() if key not in NO_KIND}
+
+
 def test_every_attack_without_draws_has_a_reference_and_no_two_are_alike():
     methods = {name: {method["name"] for method in settings.get("methods", [])} for name, settings in SETTINGS.items()}
-    assert {name for name in methods if not methods[name] & DRAWING} - OTHERWISE == REFERENCES.keys()
+    compared = [kind(name) for name in REFERENCES]
+    assert all(kind(name) in compared for name in methods.keys() - OTHERWISE if not methods[name] & DRAWING)
     for name, reference in REFERENCES.items():
         for other in REFERENCES.keys() - {name}:
             assert (np.abs(reference - REFERENCES[other]) > 1).mean() > 0.04

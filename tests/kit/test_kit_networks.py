@@ -14,8 +14,11 @@ from efficientnet_lite_pytorch import EfficientNet
 from advkit.errors import KitError
 from advkit.images import list_images, read_images
 from advkit.labels import IMAGENET
-from advkit.networks import NETWORKS, load_network, predict, resize
+from advkit.networks import NETWORKS, TRAINED, load_network, predict, resize
 from advkit.tensors import to_tensor
+from advkit.weights.files import read_metadata
+from training.data import load
+from training.train import error
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,13 +34,34 @@ def x(photos):
 
 
 SHIPPED = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"]
-FETCHED = sorted(NETWORKS.keys() - SHIPPED)
+HERE = sorted(path.stem for path in TRAINED.glob("*.safetensors"))
+FETCHED = sorted(NETWORKS.keys() - SHIPPED - {*HERE})
 MODELS = (ROOT / "docs" / "models.md").read_text()
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_is_described(name):
+@pytest.mark.parametrize("name", [*SHIPPED, *FETCHED])
+def test_every_published_network_is_described(name):
     assert f"| `{name}` |" in MODELS
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_every_network_that_was_trained_here_has_its_card(name):
+    card, said = (TRAINED / f"{name}.md").read_text(), read_metadata(TRAINED / f"{name}.safetensors")
+    assert card.startswith(f"# {name}\n\n{said['architecture']}, trained by ")
+    assert said["data_digest"] in card
+    assert f"| none | {100 * float(said['dev_error']):.1f} |" in card
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.mark.parametrize("name", [name for name in HERE if name.startswith("digits_")])
+def test_digits_are_classified_as_when_they_were_learned(digits, name):
+    """Up to two of the thousand: another processor rounds otherwise."""
+    said = float(read_metadata(TRAINED / f"{name}.safetensors")["dev_error"])
+    assert abs(error(load_network(name), digits.dev_x, digits.dev_y) - said) <= 0.002
 
 
 @pytest.mark.parametrize("name", FETCHED)

@@ -6,23 +6,28 @@ from training_files import fault
 
 from advkit.networks.small import SMALL
 from training.__main__ import RECIPES, names
+from training.adversary import Adversary
 from training.recipe import read_recipe
 
 DEFAULTS = "data: digits\ndefaults: {epochs: 3, batch: 8, learning_rate: 0.1}\n"
-PLAIN = "  a: {architecture: digits_a}\n"
+PLAIN = "  a: {architecture: model_a}\n"
 NETWORKS = f"{DEFAULTS}networks:\n{PLAIN}"
 
 
 def adversary(keys):
-    return f"{NETWORKS}  b: {{architecture: digits_a, adversary: {{{keys}}}}}\n"
+    return f"{NETWORKS}  b: {{architecture: model_a, adversary: {{{keys}}}}}\n"
 
 
-def study(keys, ensemble="{epsilon: 8, sources: [a]}"):
+def study(keys):
     return (
         f"{NETWORKS}"
-        "  adv: {architecture: digits_a, adversary: {epsilon: 8}}\n"
-        f"  ens: {{architecture: digits_a, adversary: {ensemble}}}\n"
-        "  held: {architecture: digits_d}\n"
+        "  source: {architecture: model_c}\n"
+        "  adv: {architecture: model_a, adversary: {epsilon: 8}}\n"
+        "  ens: {architecture: model_a, adversary: {epsilon: 8, sources: [source]}}\n"
+        "  held: {architecture: model_d}\n"
+        "  other: {architecture: grey_vgg}\n"
+        "  held_adv: {architecture: model_b, adversary: {epsilon: 8}}\n"
+        "  twin: {architecture: model_c}\n"
         f"study: {{{keys}}}\n"
     )
 
@@ -46,14 +51,13 @@ def read(path):
 
 
 def test_a_network_has_the_defaults_and_what_is_its_own(read):
-    recipe = read(f"{NETWORKS}  b: {{architecture: digits_b, batch: 9, adversary: {{epsilon: 8, sources: [a]}}}}\n")
+    recipe = read(f"{NETWORKS}  b: {{architecture: model_b, batch: 9, adversary: {{epsilon: 8, sources: [a]}}}}\n")
     plain, other = recipe.networks.values()
     assert list(recipe.networks) == ["a", "b"]
     assert (plain.epochs, plain.batch, plain.learning_rate, plain.optimizer) == (3, 8, 0.1, "adam")
-    assert (other.epochs, other.batch, other.architecture) == (3, 9, "digits_b")
-    assert (plain.adversarial, plain.sources, other.sources, recipe.study) == (None, [], ["a"], None)
-    found = other.adversarial
-    assert (found.epsilon, found.drawn_epsilon, found.label, found.replaced) == (8, "fixed", "predicted", "full")
+    assert (other.epochs, other.batch, other.architecture) == (3, 9, "model_b")
+    assert (plain.adversary, plain.sources, other.sources, recipe.study) == (None, [], ["a"], None)
+    assert other.adversary == Adversary(8, {}, ["a"], drawn_epsilon="fixed", label="predicted", batches="full")
 
 
 def test_a_study_names_all_that_it_needs(read):
@@ -65,9 +69,19 @@ def test_a_study_names_all_that_it_needs(read):
 
 
 def test_surrogates_are_each_hold_out_and_those_of_a_kind_together(read):
-    holdouts = "holdouts: [held, adv], adversarial_holdouts: [ens]"
-    (found,) = read(family(f"adversarial: adv, ensemble: adv, {holdouts}")).study.families.values()
-    assert found.surrogates == [("held",), ("adv",), ("ens",), ("held", "adv")]
+    holdouts = "holdouts: [held, other], adversarial_holdouts: [held_adv]"
+    (found,) = read(family(f"adversarial: adv, ensemble: ens, {holdouts}")).study.families.values()
+    single, plain = [("held",), ("other",), ("held_adv",)], ("held", "other")
+    assert found.surrogates == [*single, plain, (*plain, "held_adv")]
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "expected"), [("", [("held",)]), ("held_adv", [("held",), ("held_adv",), ("held", "held_adv")])]
+)
+def test_no_surrogate_is_there_twice(read, adversarial, expected):
+    more = f", adversarial_holdouts: [{adversarial}]" if adversarial else ""
+    (found,) = read(family(f"adversarial: adv, ensemble: ens, holdouts: [held]{more}")).study.families.values()
+    assert found.surrogates == expected
 
 
 @pytest.mark.parametrize(
@@ -87,8 +101,8 @@ def test_surrogates_are_each_hold_out_and_those_of_a_kind_together(read):
             f"{DEFAULTS}networks: {{a: {{}}}}", "networks: a: missing: architecture", id="without architecture"
         ),
         pytest.param(
-            f"{DEFAULTS}networks: {{a: {{architecture: digits_e}}}}",
-            "networks: a: architecture 'digits_e' is unknown: did you mean digits_",
+            f"{DEFAULTS}networks: {{a: {{architecture: model_e}}}}",
+            "networks: a: architecture 'model_e' is unknown: did you mean model_",
             id="architecture",
         ),
         pytest.param(f"{NETWORKS}study: 3\n", "study: expected a mapping, found 3", id="study"),
@@ -102,7 +116,7 @@ def test_a_wrong_file(read, path, text, message):
 
 @pytest.mark.parametrize("name", ["../b", "B", "b.c", "b c", '""', "b|c", "é", "1"])
 def test_a_name_that_is_no_plain_name_of_a_file(read, path, name):
-    line = fault(read, f"{NETWORKS}  ? {name}\n  : {{architecture: digits_a}}\n")
+    line = fault(read, f"{NETWORKS}  ? {name}\n  : {{architecture: model_a}}\n")
     assert line.startswith(f"{path}: networks: ")
     assert "small letters, digits and _" in line
 
@@ -125,7 +139,7 @@ def test_a_name_that_is_no_plain_name_of_a_file(read, path, name):
     ],
 )
 def test_a_wrong_key_of_a_network(read, path, own, message):
-    line = fault(read, f"{NETWORKS}  b: {{architecture: digits_a, {own}}}\n")
+    line = fault(read, f"{NETWORKS}  b: {{architecture: model_a, {own}}}\n")
     assert line.startswith(f"{path}: networks: b: {message}")
 
 
@@ -137,15 +151,15 @@ def test_a_wrong_key_of_a_network(read, path, own, message):
         ("epsilon: 8, source: a", "key 'source' is unknown: did you mean sources?"),
         ("epsilon: 8, sources: a", "sources: expected a list of names, found 'a'"),
         ("epsilon: 8, drawn_epsilon: normal", "drawn_epsilon 'normal' is unknown: "),
-        ("epsilon: 8, label: guessed", "label 'guessed' is unknown: there is predicted, true"),
+        ("epsilon: 8, label: guessed", "label 'guessed' is unknown: there is predicted, given"),
         ("epsilon: 8, label: true", "label: expected text, found True"),
-        ("epsilon: 8, replaced: all", "replaced 'all' is unknown: "),
+        ("epsilon: 8, batches: all", "batches 'all' is unknown: there is half, full"),
         ("epsilon: 8, attack: fgsm", "attack: expected a mapping, found 'fgsm'"),
         ("epsilon: 8, attack: {step: 2}", "attack: key 'step' is unknown: did you mean steps?"),
         ("epsilon: 8, attack: {steps: 0}", "attack: steps: expected a positive integer, found 0"),
         ("epsilon: 8, attack: {surrogates: [a]}", "attack: key 'surrogates' is unknown: "),
         ("epsilon: 8, attack: {precision: bfloat16}", "attack: key 'precision' is unknown: "),
-        ("epsilon: 8, attack: {objective: towards_target}", "attack: objective 'towards_target' is unknown: "),
+        ("epsilon: 8, attack: {objective: towards_target}", "attack: objective towards_target: there are no targets"),
         ("epsilon: 8, attack: {loss: logits}", "loss 'logits' is unknown: did you mean logit?"),
         ("epsilon: 8, attack: {start: sign}", "start 'sign' is unknown: did you mean signs?"),
         ("epsilon: 8, attack: {methods: [{name: scale}]}", "method 'scale' is unknown: did you mean scales?"),
@@ -160,7 +174,7 @@ def test_a_wrong_adversary(read, path, keys, message):
 
 @pytest.mark.parametrize("source", ["b", "c", "nowhere"])
 def test_a_source_is_a_network_above(read, path, source):
-    text = adversary(f"epsilon: 8, sources: [a, {source}]") + "  c: {architecture: digits_a}\n"
+    text = adversary(f"epsilon: 8, sources: [a, {source}]") + "  c: {architecture: model_a}\n"
     assert fault(read, text) == f"{path}: networks: b: source {source} is not above it in the recipe; add it there"
 
 
@@ -175,27 +189,35 @@ WHOLE = "adversarial: adv, ensemble: ens, holdouts: [held]"
         (study(f"epsilons: [0], families: {{a: {{{WHOLE}}}}}"), "study: epsilons: expected a list of positive numbers"),
         (study("epsilons: [8], families: [a]"), "study: families: expected a mapping, found ['a']"),
         (study("epsilons: [8], families: {a: 3}"), "study: a: expected a mapping, found 3"),
-        (study(f"epsilons: [8], families: {{z: {{{WHOLE}}}}}"), "study: z: network 'z' is unknown: there is a, adv"),
+        (study(f"epsilons: [8], families: {{z: {{{WHOLE}}}}}"), "study: z: network 'z' is unknown: there is a, source"),
         (study("epsilons: [8], families: {1: {}}"), "study: 1: missing: adversarial, ensemble, holdouts"),
         (study("epsilons: [8], families: {}, image: 3"), "study: key 'image' is unknown: did you mean images?"),
         (study("epsilons: [8], families: {}, relative_start_size: 2"), "study: relative_start_size: expected a number"),
         (family("adversarial: avd, ensemble: ens, holdouts: [held]"), "study: a: network 'avd' is unknown: did you"),
         (family("adversarial: adv, ensemble: ens, holdouts: [halt]"), "study: a: network 'halt' is unknown: "),
-        (family(f"{WHOLE}, adversarial_holdouts: [b]"), "study: a: network 'b' is unknown: there is a, adv"),
+        (family(f"{WHOLE}, adversarial_holdouts: [b]"), "study: a: network 'b' is unknown: there is a, source"),
         (family("adversarial: adv, ensemble: ens, holdouts: []"), "study: a: holdouts: expected a list of names"),
         (family(f"{WHOLE}, sources: [a]"), "study: a: key 'sources' is unknown: "),
-        (
-            family("adversarial: adv, ensemble: ens, holdouts: [held, a]"),
-            "study: a: hold-out a is a source of ens; take another one",
-        ),
-        (
-            family(f"{WHOLE}, adversarial_holdouts: [a]"),
-            "study: a: hold-out a is a source of ens; take another one",
-        ),
+        (study("epsilons: [8], families: {}, images: 5"), "study: later_images 1000 is more than images 5; "),
     ],
 )
 def test_a_wrong_study(read, path, text, message):
     assert fault(read, text).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize("name", ["source", "twin", "a", "adv", "ens"])
+@pytest.mark.parametrize("keys", ["holdouts: [held, {}]", "holdouts: [held], adversarial_holdouts: [held_adv, {}]"])
+def test_a_hold_out_has_an_architecture_that_the_ensemble_never_saw(read, path, keys, name):
+    """That of no source, whichever network it is, and not its own."""
+    line = fault(read, family(f"adversarial: adv, ensemble: ens, {keys.format(name)}"))
+    rule = "has the architecture of a source of ens; take another"
+    assert line == f"{path}: study: a: hold-out {name} {rule}"
+
+
+@pytest.mark.parametrize("name", ["a", "adv"])
+def test_an_ensemble_has_sources(read, path, name):
+    line = fault(read, family(f"adversarial: adv, ensemble: {name}, holdouts: [held]"))
+    assert line.startswith(f"{path}: study: a: ensemble {name} has no static sources, so it is none; ")
 
 
 def test_a_file_that_is_not_there(path):
@@ -213,7 +235,7 @@ def shipped(request):
 
 
 def test_there_are_recipes():
-    assert {"digits", "mnist"} <= {*names()}
+    assert names() == ["cifar10", "digits", "mnist"]
 
 
 def test_networks_of_a_shipped_recipe_are_for_its_data(shipped):
@@ -223,23 +245,22 @@ def test_networks_of_a_shipped_recipe_are_for_its_data(shipped):
 
 def test_hold_outs_of_a_shipped_recipe_are_of_architectures_that_were_no_source(shipped):
     for family in shipped.study.families.values():
-        sources = shipped.networks[family.ensemble].sources
-        assert not {*sources} & {*family.holdouts, *family.adversarial_holdouts}
-        architectures = {shipped.networks[name].architecture for name in sources}
-        assert not architectures & {shipped.networks[name].architecture for name in family.holdouts}
+        seen = {shipped.networks[name].architecture for name in shipped.networks[family.ensemble].sources}
+        holdouts = [*family.holdouts, *family.adversarial_holdouts]
+        assert not seen & {shipped.networks[name].architecture for name in holdouts}
 
 
 def test_the_three_networks_of_a_family_are_comparable(shipped):
     for plain, family in shipped.study.families.items():
         first, second, third = (shipped.networks[name] for name in family.members(plain))
         assert first.architecture == second.architecture == third.architecture
-        assert first.adversarial is None
-        assert second.adversarial.sources == []
-        assert third.adversarial.sources
-        assert second.adversarial.epsilon == third.adversarial.epsilon
+        assert first.adversary is None
+        assert second.adversary.sources == []
+        assert third.adversary.sources
+        assert second.adversary.epsilon == third.adversary.epsilon
 
 
 def test_adversarial_hold_outs_are_adversarially_trained(shipped):
     for family in shipped.study.families.values():
-        assert all(shipped.networks[name].adversarial for name in family.adversarial_holdouts)
-        assert not any(shipped.networks[name].adversarial for name in family.holdouts)
+        assert all(shipped.networks[name].adversary for name in family.adversarial_holdouts)
+        assert not any(shipped.networks[name].adversary for name in family.holdouts)

@@ -2,12 +2,15 @@
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import nn
 
+from advkit.networks.small import SMALL
 from training.data import Data, digest_of
 from training.recipe import Model
+from training.train import train
 
-QUICK = {"architecture": "digits_vgg", "epochs": 2, "batch": 8, "learning_rate": 0.01}
+QUICK = {"architecture": "grey_vgg", "epochs": 2, "batch": 8, "learning_rate": 0.01}
 
 
 def random_data(number=32, held_out=16, side=28, channels=1, seed=0):
@@ -22,6 +25,19 @@ def random_data(number=32, held_out=16, side=28, channels=1, seed=0):
 
 def quick_model(**keys):
     return Model(**{**QUICK, **keys})
+
+
+def silent(done, total, row=None):
+    """A report that says nothing."""
+
+
+def trained(folder, model, static=(), data=None, seed=5, report=silent):
+    return train(model, data or random_data(), static, seed, folder / "a.checkpoint", report)
+
+
+def static_source(seed=1):
+    torch.manual_seed(seed)
+    return SMALL["model_d"]().eval().requires_grad_(False)
 
 
 class Linear(nn.Module):
@@ -46,3 +62,12 @@ def same_state(one, other):
     """Whether all weights and statistics are the same bits."""
     first, second = one.state_dict(), other.state_dict()
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def without_seconds(rows):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def metadata_of(path):
+    with safe_open(path, framework="np") as file:
+        return file.metadata()

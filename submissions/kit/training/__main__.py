@@ -16,7 +16,7 @@ from training.card import write_card
 from training.data import Data, load
 from training.evaluate import Images
 from training.findings import Results
-from training.measure import about, is_about, measure, save_rows
+from training.measure import about, is_about, is_of, measure, save_rows
 from training.paper import Part, write_page
 from training.recipe import Recipe, Study, read_recipe
 from training.saving import check_same, git_revision, provenance, save_network
@@ -156,21 +156,28 @@ def _paper(arguments: argparse.Namespace) -> None:
             raise KitError(
                 f"{name}: nothing measured below {arguments.to}; begin with: python -m training measure {name}"
             )
-        parts.append(Part(name, _study(name, recipe), Results.read(paths)))
+        study = _study(name, recipe)
+        for path in paths:
+            if not is_of(path, study):
+                raise KitError(f"{path}: is of another study; begin with: python -m training measure {name}")
+        parts.append(Part(name, study, Results.read(paths)))
     arguments.page.write_text(write_page(parts), encoding="utf-8")
 
 
 def _ship(arguments: argparse.Namespace) -> None:
     recipe = read_recipe(recipe_path(arguments.recipe))
     folder = seed_folder(arguments.to, arguments.recipe, arguments.seed)
-    flags = folder / FLAGS
+    flags, study = folder / FLAGS, recipe.study
+    if study and flags.exists() and not is_about(flags, about(study, folder)):
+        again = f"python -m training measure {arguments.recipe}"
+        raise KitError(f"{flags}: is of other networks or another study; begin with: {again}")
     results = Results.read([flags]) if flags.exists() else None
     TRAINED.mkdir(exist_ok=True)
     for name in arguments.networks:
         path = weights_path(folder, name)
         if not path.exists():
             raise KitError(f"{path}: is not there; begin with: python -m training train {arguments.recipe}")
-        card = write_card(name, arguments.recipe, read_metadata(path), recipe.study, results)
+        card = write_card(name, arguments.recipe, read_metadata(path), study, results)
         shutil.copyfile(path, weights_path(TRAINED, name))
         (TRAINED / f"{name}.md").write_text(card, encoding="utf-8")
 

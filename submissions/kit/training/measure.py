@@ -92,6 +92,11 @@ def is_about(path: Path, about: str) -> bool:
     return path.exists() and str(np.load(path)[ABOUT]) == about
 
 
+def is_of(path: Path, study: Study) -> bool:
+    """Whether rows were measured by that study, of whichever networks."""
+    return bool(json.loads(str(np.load(path)[ABOUT]))["study"] == asdict(study))
+
+
 @dataclass(frozen=True)
 class _Plan:
     """members: surrogates to average; targets: networks that see the result."""

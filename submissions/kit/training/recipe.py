@@ -173,6 +173,8 @@ def _adversary(where: str, keys: object) -> Adversary:
 def _study(where: str, keys: dict[str, Any], models: Mapping[str, Model]) -> Study:
     check_arguments(where, keys, parameters_of(_StudyKeys))
     values = _StudyKeys(**keys)
+    if values.later_images > values.images:
+        raise KitError(f"{where}: later_images {values.later_images} is more than images {values.images}; name fewer")
     families = {name: _family(f"{where}: {name}", name, own, models) for name, own in values.families.items()}
     return Study(**{**vars(values), "families": families})
 

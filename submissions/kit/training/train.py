@@ -6,8 +6,8 @@ examples come from, if it has any (training.adversary).
 
 import csv
 import hashlib
-import pickle
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -91,8 +91,8 @@ def train(
         history.epoch = epoch + 1
         history.seconds += time.perf_counter() - started
         history.rows.append(_row(history, losses, error(network, data.dev_x, data.dev_y)))
+        write_log(checkpoint.with_suffix(".csv"), history.rows)  # first: what is in a checkpoint is not done again
         save_checkpoint(checkpoint, about, network, optimizer, history)
-        write_log(checkpoint.with_suffix(".csv"), history.rows)
         report(history.epoch * per_epoch, total, history.rows[-1])
     return network.eval(), history
 
@@ -153,12 +153,7 @@ def resume(checkpoint: Path, about: About, network: nn.Module, optimizer: torch.
     """Take network and optimizer from the checkpoint, where there is one. Raises KitError if it is about another."""
     if not checkpoint.exists():
         return History()
-    try:
-        state: dict[str, Any] = torch.load(checkpoint, map_location=device(), weights_only=True)
-    except (OSError, EOFError, RuntimeError, IndexError, KeyError, pickle.UnpicklingError) as error:
-        raise KitError(
-            f"{checkpoint}: cannot be read as a checkpoint; remove it, and the training begins anew"
-        ) from error
+    state = _read(checkpoint)
     if state.get("about") != about:
         raise KitError(f"{checkpoint}: is of another recipe, seed, data or source; remove it, or go on with those")
     network.load_state_dict(state["network"])
@@ -182,6 +177,19 @@ def write_log(path: Path, rows: Rows) -> None:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def _read(checkpoint: Path) -> dict[str, Any]:
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if name := archive.testzip():  # PyTorch compares no checksum
+                raise zipfile.BadZipFile(name)
+        state: dict[str, Any] = torch.load(checkpoint, map_location=device(), weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        raise KitError(
+            f"{checkpoint}: cannot be read as a checkpoint; remove it, and the training begins anew"
+        ) from error
+    return state
 
 
 def _row(history: History, losses: Sequence[Sequence[Tensor]], dev_error: float) -> dict[str, float]:
