@@ -24,7 +24,7 @@ SETTINGS = {
     path.parent.name: yaml.safe_load(path.read_text()) for path in ROOT.glob("submissions/*attacks/*/config.yaml")
 }
 DRAWING = {"diversity", "variance", "admix", "spectrum"}
-NO_KIND = {"surrogates", "relative_start_size", "relative_step_size"}
+NO_KIND = {"surrogates", "steps", "relative_start_size", "relative_step_size"}
 OTHERWISE = {"perlin_noise", "foolbox_adam_pgd"}  # no program of ours that climbs a gradient
 
 
@@ -50,7 +50,7 @@ def test_the_same_pixels_as_a_library_within_one_level(job, name):
 
 
 def kind(name):
-    """Attacks on other networks, or in steps of other sizes, run the same code."""
+    """Attacks on other networks, or in more or larger steps, run the same code."""
     return {key: value for key, value in SETTINGS[name].items() if key not in NO_KIND}
 
 

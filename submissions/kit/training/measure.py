@@ -62,7 +62,7 @@ def measure(study: Study, folder: Path, images: Images) -> Rows:
     for done, plan in enumerate(plans, start=1):
         chosen = {name: networks[name] for name in plan.targets}
         source = frozen([networks[name] for name in plan.members])
-        shown = images.first(study.later_images if plan.attack in LATER else study.images)
+        shown = images.first(study.images if plan.attack in SINGLE_STEP else study.later_images)
         flags = transfer_errors(chosen, source, configs[plan.attack], plan.epsilon, shown)
         surrogate = TOGETHER.join(plan.members)
         found |= {Key(plan.epsilon, surrogate, plan.attack, name): flags[name] for name in plan.targets}

@@ -81,8 +81,8 @@ class Family:
 class Study:
     """What is measured of the trained networks.
 
-    relative_start_size: of the random step of R+FGSM. images: held out, for single steps and white boxes; later_images:
-    for the attacks that take longer.
+    relative_start_size: of the random step of R+FGSM. images: held out, for single steps; later_images: for iterative
+    attacks, which take longer.
     """
 
     epsilons: list[float]  # 0..255 scale
