@@ -78,8 +78,8 @@ def _errors(name: str, clean: float, study: Study | None, results: Results | Non
     for epsilon in study.epsilons:
         rates, first = (Rates(part.of_seeds[0], epsilon, family) for part in (results.all, results.first))
         at = f"epsilon {epsilon:g}/255"
-        for attack in ("fgsm", "r_fgsm", "pgd20"):
-            rows.append(f"| {attack}, white box, {at} | {100 * rates.white_box(name, attack):.1f} |")
+        for attack, found in (("fgsm", rates), ("r_fgsm", rates), ("pgd20", first)):
+            rows.append(f"| {attack}, white box, {at} | {100 * found.white_box(name, attack):.1f} |")
         rows.append(f"| worst single step from a hold-out, {at} | {100 * max(rates.black_box(name).values()):.1f} |")
         rows.append(f"| worst iterative attack from hold-outs, {at} | {100 * max(first.later(name).values()):.1f} |")
     return rows

@@ -30,7 +30,7 @@ Ensemble adversarial training after Tramèr et al., *Ensemble Adversarial Traini
     python -m training paper {recipes}
 
 from networks that were trained and attacked with the committed recipes, one set for each seed. Figures are errors in
-percent of all held-out images, the mean over seeds; `±` is the standard deviation over seeds, `(a to b)` the 95 %
+percent of held-out images, the mean over seeds; `±` is the standard deviation over seeds, `(a to b)` the 95 %
 percentile interval of a bootstrap over seeds and images. A figure that is the largest of several is chosen on the
 images that it is reported on, which flatters it a little; in each draw of the bootstrap it is chosen anew. Attacks know
 the true class, and images are not rounded to grey levels, as in the paper. A *hold-out* has an architecture that
@@ -56,7 +56,8 @@ def write_page(parts: Sequence[Part]) -> str:
 
 
 def _part(part: Part) -> Iterator[str]:
-    yield f"## {part.name}: {part.results.images} images, {part.results.seeds} seeds"
+    images, later = part.results.images, part.results.later_images
+    yield f"## {part.name}: {part.results.seeds} seeds, {images} images ({later} for iterative attacks and losses)"
     for epsilon in part.study.epsilons:
         at = f"epsilon {epsilon:g}/255"
         yield f"### What must hold, {at}"
@@ -86,11 +87,12 @@ def _overview(part: Part, epsilon: float) -> Iterator[str]:
     yield from _head("network", [*COLUMNS.values(), "black box, largest", "black box, mean", "loss ratio of FGSM"])
     for plain, family in part.study.families.items():
         for name in family.members(plain):
-            statistics = [partial(_white_box, name=name, attack=attack) for attack in COLUMNS]
-            statistics += [partial(_largest, name=name), partial(_mean, name=name)]
-            numbers = [part.results.all.number(_of(statistic, epsilon, family)) for statistic in statistics]
-            losses = part.results.first.number(_of(partial(Rates.loss_ratio, network=name), epsilon, family))
-            yield _row(name, map(_with_deviation, [*numbers, losses]))
+            all_images, first = part.results.all, part.results.first
+            columns = [(part.results.of(attack), partial(_white_box, name=name, attack=attack)) for attack in COLUMNS]
+            columns += [(all_images, partial(over_all, name=name)) for over_all in (_largest, _mean)]
+            columns.append((first, partial(Rates.loss_ratio, network=name)))
+            numbers = [images.number(_of(statistic, epsilon, family)) for images, statistic in columns]
+            yield _row(name, map(_with_deviation, numbers))
 
 
 def _from_holdouts(part: Part, plain: str, family: Family, epsilon: float) -> Iterator[str]:
