@@ -122,6 +122,7 @@ def test_what_is_there_is_not_trained_again(run, folder):
     done = run(RECIPE, "train", "--networks", "plain")
     assert (done.code, done.out) == (0, [f"plain: is there already: {path}"])
     assert changed(path) == before
+    assert len(run.peaks) == 1
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_a_study_is_trained_measured_and_told(run, tmp_path):
     assert (results.seeds, results.images, results.later_images) == (2, 8, 2)
     assert run(STUDY, "paper", "--page", str(tmp_path / "page.md")).code == 0
     page = (tmp_path / "page.md").read_text()
-    value = results.all.number(of(Key(20, "ens", "pgd20", "ens")))
+    value = results.first.number(of(Key(20, "ens", "pgd20", "ens")))
     (row,) = [line for line in page.splitlines() if line.startswith("| ens |")]
     assert f" {100 * value.value:.1f} ± {100 * value.deviation:.1f} |" in row
 
@@ -356,7 +357,7 @@ def test_a_shipped_network_lies_beside_its_card(run, tmp_path, folder):
     place = tmp_path / "trained"
     assert files_of(place) == ["ens.md", "ens.safetensors", "held.md", "held.safetensors"]
     assert (place / "ens.safetensors").read_bytes() == (folder / "ens.safetensors").read_bytes()
-    error = Results.read([folder / "flags.npz"]).all.of_seeds[0][Key(20, "ens", "pgd20", "ens")]
+    error = Results.read([folder / "flags.npz"]).first.of_seeds[0][Key(20, "ens", "pgd20", "ens")]
     assert f"| pgd20, white box, epsilon 20/255 | {100 * error:.1f} |" in (place / "ens.md").read_text()
     assert "pgd20" not in (place / "held.md").read_text()
 

@@ -296,6 +296,15 @@ def test_rows_are_known_by_the_study_and_the_networks(folder, tmp_path):
     assert is_of(path, STUDY)
 
 
+@pytest.mark.parametrize("damage", ["no measurements", "half a file", "text"])
+def test_what_are_no_measurements_is_named(tmp_path, damage):
+    path = tmp_path / "flags.npz"
+    np.savez(path, a=np.ones(300))
+    if damage != "no measurements":
+        path.write_bytes(path.read_bytes()[:300] if damage == "half a file" else b"flags\n")
+    assert fault(is_about, path, "") == f"{path}: cannot be read as measurements; remove it, and measure again"
+
+
 # --- figures
 
 A, B = Key(20, "a", "fgsm", "a"), Key(20, "b", "fgsm", "b")

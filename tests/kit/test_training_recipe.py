@@ -136,6 +136,7 @@ def test_a_name_that_is_no_plain_name_of_a_file(read, path, name):
         ("schedule: cosine", "schedule 'cosine' is unknown: there is constant, one_cycle"),
         ("augment: flip", "augment 'flip' is unknown: there is nothing, shift, shift_flip"),
         ("precision: float16", "precision 'float16' is unknown: did you mean bfloat16?"),
+        ("batch: 1, adversary: {epsilon: 8, batches: half}", "batch 1 has no half for adversary: batches; take a "),
     ],
 )
 def test_a_wrong_key_of_a_network(read, path, own, message):

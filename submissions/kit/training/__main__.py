@@ -94,7 +94,7 @@ def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, s
     from training.progress import shown  # needs rich, which nothing else does
 
     git_revision()  # that of the code which is running, whatever changes meanwhile
-    peaks = {precision: peak(precision) for precision in {model.precision for model in recipe.networks.values()}}
+    peaks: dict[str, float] = {}
     for name in _with_sources(recipe, chosen or list(recipe.networks)):
         path = weights_path(folder, name)
         model = recipe.networks[name]
@@ -103,6 +103,8 @@ def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, s
             check_same(path, provenance(model, data, seed, sources))
             print(f"{name}: is there already: {path}")
             continue
+        if model.precision not in peaks:
+            peaks[model.precision] = peak(model.precision)
         static = [frozen([load_trained(source)]) for source in sources.values()]
         checkpoint = folder / f"{name}.checkpoint"
         with shown(name, model.epochs) as report:

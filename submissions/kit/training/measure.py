@@ -2,6 +2,7 @@
 
 import json
 import time
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,12 +90,20 @@ def save_rows(path: Path, rows: Rows, about: str) -> None:
 
 def is_about(path: Path, about: str) -> bool:
     """Whether rows are there, and were measured of the same networks by the same study."""
-    return path.exists() and str(np.load(path)[ABOUT]) == about
+    return path.exists() and _about(path) == about
 
 
 def is_of(path: Path, study: Study) -> bool:
     """Whether rows were measured by that study, of whichever networks."""
-    return bool(json.loads(str(np.load(path)[ABOUT]))["study"] == asdict(study))
+    return bool(json.loads(_about(path))["study"] == asdict(study))
+
+
+def _about(path: Path) -> str:
+    try:
+        with path.open("rb") as stream, np.load(stream) as file:
+            return str(file[ABOUT])
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise KitError(f"{path}: cannot be read as measurements; remove it, and measure again") from error
 
 
 @dataclass(frozen=True)

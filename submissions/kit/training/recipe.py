@@ -151,6 +151,8 @@ def _model(where: str, keys: dict[str, Any]) -> Model:
     adversary = _adversary(f"{where}: adversary", keys["adversary"]) if "adversary" in keys else None
     model = Model(**own, adversary=adversary)
     pick(SMALL, model.architecture, f"{where}: architecture")
+    if adversary and adversary.batches == "half" and model.batch < 2:
+        raise KitError(f"{where}: batch {model.batch} has no half for adversary: batches; take a larger one")
     for key, choices in CHOICES.items():
         pick(dict.fromkeys(choices), getattr(model, key), f"{where}: {key}")
     return model
