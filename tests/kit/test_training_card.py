@@ -16,7 +16,7 @@ from training_tiny import metadata_of, quick_model, random_data, static_source, 
 from advkit.networks.loading import load_trained
 from training import speed
 from training.adversary import Adversary
-from training.card import write_card
+from training.card import JPEG_COPIES, write_card
 from training.findings import Results
 from training.measure import LATER, SINGLE_STEP, Key
 from training.recipe import Family, Study
@@ -237,6 +237,11 @@ def errors_of(card):
 )
 def test_without_a_measured_study_there_is_the_clean_error_alone(measured, study, name):
     assert errors_of(card_of(measured, study, name)) == {"attack": "error", "none": "1.3"}
+
+
+def test_a_card_says_where_the_pictures_were_jpeg_copies():
+    data = {digest: rows_of(card_of(data="cifar10", data_digest=digest))["data"] for digest in ("0" * 64, JPEG_COPIES)}
+    assert data[JPEG_COPIES] == f"{data['0' * 64]}; from JPEG copies of them, which are slightly lossy"
 
 
 def test_a_card_says_what_was_measured():
