@@ -23,6 +23,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 STORED_BLOCK = 65535
 IHDR_END = 33
 """Bytes of signature and IHDR chunk; IDAT begins here in a canonical file."""
+ADAM7 = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
+"""The passes of an interlaced image: first column, step across, first line, step down."""
 
 
 class ImageFaultError(Exception):
@@ -53,8 +55,9 @@ def max_png_bytes(width: int, height: int) -> int:
 def read_png(data: bytes, size: tuple[int, int]) -> Pixels:
     """Decodes an 8-bit RGB PNG of `size` (width, height); the header is judged before any pixel is decoded.
 
-    Only the chunks that carry pixels reach the decoder, so text bombs, profiles and trailing bytes are
-    never looked at. Raises: ImageFaultError.
+    Only the chunks that carry pixels are looked at, so text bombs, profiles and trailing bytes are not. They are
+    inflated here, to exactly the bytes that the header promises; the decoder gets those in a file of our own
+    making, and only undoes filters and interlacing. Raises: ImageFaultError.
     """
     width, height, depth, colour = _read_header(data)
     if (depth, colour) != (8, 2):
@@ -65,8 +68,9 @@ def read_png(data: bytes, size: tuple[int, int]) -> Pixels:
     stored = _read_stored(data, width, height)
     if stored is not None:
         return stored
+    lines = _inflate(_pixel_data(data), _line_bytes(width, height, interlaced=_is_interlaced(data)))
     try:
-        with Image.open(io.BytesIO(_pixel_chunks(data)), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(_stored_png(data[:IHDR_END], lines)), formats=["PNG"]) as image:
             return np.asarray(image)
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error) as error:
         raise ImageFaultError(Fault.CORRUPT, f"cannot be decoded: {error}") from None
@@ -82,14 +86,18 @@ def write_png(pixels: Pixels) -> bytes:
     height, width, _ = pixels.shape
     lines = np.zeros((height, 3 * width + 1), dtype=np.uint8)
     lines[:, 1:] = pixels.reshape(height, 3 * width)
-    raw = lines.tobytes()
+    return _stored_png(_canonical_header(width, height), lines.tobytes())
+
+
+def _stored_png(head: bytes, raw: bytes) -> bytes:
+    """The file of signature and header `head` and of the lines `raw`, which are not deflated."""
     pieces = [b"\x78\x01"]
     for start in range(0, len(raw), STORED_BLOCK):
         piece = raw[start : start + STORED_BLOCK]
         last = start + STORED_BLOCK >= len(raw)
         pieces += [struct.pack("<BHH", last, len(piece), len(piece) ^ 0xFFFF), piece]
     pieces.append(struct.pack(">I", zlib.adler32(raw)))
-    return b"".join([_canonical_header(width, height), _chunk(b"IDAT", b"".join(pieces)), _chunk(b"IEND", b"")])
+    return b"".join([head, _chunk(b"IDAT", b"".join(pieces)), _chunk(b"IEND", b"")])
 
 
 def clip_to_budget(adversarial: Pixels, clean: Pixels, epsilon: int) -> tuple[Pixels, Perturbation]:
@@ -138,23 +146,50 @@ def _read_header(data: bytes) -> tuple[int, int, int, int]:
     return width, height, depth, colour
 
 
-def _pixel_chunks(data: bytes) -> bytes:
-    """The file without every chunk but its first, IHDR, and IDAT and IEND.
+def _is_interlaced(data: bytes) -> bool:
+    """The last three bytes of the header: compression, filter and interlace method."""
+    methods = data[26:29]
+    if methods not in (b"\0\0\0", b"\0\0\1"):
+        raise ImageFaultError(Fault.CORRUPT, "has a method of compression, filtering or interlacing that PNG has not")
+    return methods[2] == 1
 
-    A second IHDR would have the decoder believe another size or mode than the one that was judged.
+
+def _pixel_data(data: bytes) -> bytes:
+    """What the IDAT chunks hold, up to IEND; every other chunk is passed over.
+
+    A second IHDR would have a decoder believe another size or mode than the one that was judged.
     """
-    pieces, position = [data[:IHDR_END]], IHDR_END
+    pieces, position = [], IHDR_END
     while position + 12 <= len(data):
         (length,) = struct.unpack(">I", data[position : position + 4])
         kind, end = data[position + 4 : position + 8], position + 12 + length
         if end > len(data):
             raise ImageFaultError(Fault.CORRUPT, "is truncated")
-        if kind in (b"IDAT", b"IEND"):
-            pieces.append(data[position:end])
+        if kind == b"IDAT":
+            pieces.append(data[position + 8 : end - 4])
         if kind == b"IEND":
             return b"".join(pieces)
         position = end
     raise ImageFaultError(Fault.CORRUPT, "is truncated")
+
+
+def _inflate(stream: bytes, expected: int) -> bytes:
+    """The `expected` bytes of a zlib stream that holds no more and no less; never is more than that unpacked."""
+    decoder = zlib.decompressobj()
+    try:
+        lines = decoder.decompress(stream, expected + 1)
+    except zlib.error as error:
+        raise ImageFaultError(Fault.CORRUPT, f"cannot be decoded: {error}") from None
+    if len(lines) != expected or not decoder.eof:
+        raise ImageFaultError(Fault.CORRUPT, "cannot be decoded: has less or more pixels than its header says")
+    return lines
+
+
+def _line_bytes(width: int, height: int, *, interlaced: bool) -> int:
+    """Bytes of an RGB image's scan lines, each with its filter byte; PNG specification, 8.2 for the passes."""
+    passes = ADAM7 if interlaced else ((0, 1, 0, 1),)
+    sizes = [(-(-(width - left) // across), -(-(height - top) // down)) for left, across, top, down in passes]
+    return sum(rows * (3 * columns + 1) for columns, rows in sizes if columns > 0)
 
 
 def _read_stored(data: bytes, width: int, height: int) -> Pixels | None:

@@ -1,5 +1,7 @@
 """A defense's answers: rows `IMAGE.png,LABEL`, read as a stranger's bytes."""
 
+import codecs
+import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,24 +32,29 @@ def parse_answers(data: bytes, images: Mapping[str, str], labels: LabelSpace) ->
 
     A row is a name, a comma and an integer; the name may lack its `.png` and more columns may follow, as the
     2017 toolkit allowed. What cannot be read as such costs that image its answer and nothing else; two rows
-    about one image cancel each other.
+    about one image cancel each other. One row at a time is held beside `data`, however many there are.
     """
     rows: dict[str, tuple[int | None, Fault | None]] = {}
     unknown = 0
-    for line in data.decode("utf-8-sig", errors="replace").split("\n"):
+    for line in io.BytesIO(data.removeprefix(codecs.BOM_UTF8)):
         if not line.strip():
             continue
-        name, _, text = line.partition(",")
-        name = name.strip().strip('"')
+        first, _, rest = line.partition(b",")
+        name = _text(first)
         name = name if name in images else f"{name}.png"
         if name not in images:
             unknown += 1
         elif name in rows:
             rows[name] = (None, Fault.DUPLICATE)
         else:
-            rows[name] = _label(text.partition(",")[0].strip().strip('"'), labels)
+            rows[name] = _label(_text(rest.partition(b",")[0]), labels)
     answers = tuple(Prediction(digest, *rows.get(name, (None, Fault.MISSING))) for name, digest in images.items())
     return Answers(answers, unknown)
+
+
+def _text(column: bytes) -> str:
+    """A column without spaces and quotes; empty where it is longer than a whole row has to be."""
+    return column.decode("utf-8", errors="replace").strip().strip('"') if len(column) <= ROW_BYTES else ""
 
 
 def _label(text: str, labels: LabelSpace) -> tuple[int | None, Fault | None]:

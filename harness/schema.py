@@ -2,13 +2,19 @@
 
 import difflib
 import re
+import reprlib
 from collections.abc import Collection
 from decimal import Decimal
+from itertools import islice
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from harness.errors import UserError
+
+MAX_FAULTS = 20
+MAX_SHOWN = 60
+"""Most that is said about one file, and most that is repeated of one of its keys or values."""
 
 SIZE_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -47,19 +53,25 @@ def validate(model: type[Model], data: Any, source: str, overridden: Collection[
     except ValidationError as error:
         places: dict[str, list[dict[str, Any]]] = {}
         for fault in error.errors():
-            places.setdefault(_place(fault["loc"]), []).append(dict(fault))
-        raise UserError(
+            places.setdefault(_place(fault), []).append(dict(fault))
+        lines = [
             f"{'command line' if {place, place.partition('.')[0]} & {*overridden} else source}: "
             f"{_line(place, faults, model)}"
-            for place, faults in places.items()
-        ) from None
+            for place, faults in islice(places.items(), MAX_FAULTS)
+        ]
+        more = len(places) - len(lines)
+        raise UserError(lines + ([f"{source}: ... and {more} more faults"] if more else [])) from None
 
 
-def _place(location: tuple[int | str, ...]) -> str:
+def _place(fault: Any) -> str:
     """`limits.cpus`, without the names that pydantic adds for the branches of a union."""
     branches = {"bool", "int", "str", "float", "constrained-int", "constrained-str"}
-    parts = [str(part) for part in location if str(part) not in branches and "[" not in str(part)]
-    return ".".join(part if part.isprintable() else ascii(part) for part in parts) or "file"
+    *inner, last = map(str, fault["loc"]) if fault["loc"] else ("file",)
+    parts = [part for part in inner if part not in branches and "[" not in part]
+    if fault["type"] == "extra_forbidden" or not (last in branches or "[" in last):
+        parts.append(last)
+    place = ".".join(part if part.isprintable() else ascii(part) for part in parts) or "file"
+    return place if len(place) <= MAX_SHOWN else place[: MAX_SHOWN - 3] + "..."
 
 
 def _line(place: str, faults: list[dict[str, Any]], model: type[Schema]) -> str:
@@ -80,19 +92,26 @@ def _suggestion(location: tuple[int | str, ...], model: type[Schema]) -> str:
     for part in location[:-1]:
         field = fields.get(str(part))
         fields = getattr(field.annotation, "model_fields", {}) if field else {}
-    guess = difflib.get_close_matches(str(location[-1]), fields, n=1)
+    guess = difflib.get_close_matches(str(location[-1])[:MAX_SHOWN], fields, n=1)
     return f"did you mean {guess[0]}?" if guess else f"known keys: {', '.join(sorted(fields))}"
 
 
 def _closest(value: Any, fault: dict[str, Any]) -> str | None:
     choices = re.findall(r"'([^']*)'", fault["ctx"]["expected"])
-    return next(iter(difflib.get_close_matches(str(value), choices, n=1)), None)
+    text = value[:MAX_SHOWN] if isinstance(value, str) else ""
+    return next(iter(difflib.get_close_matches(text, choices, n=1)), None)
 
 
 def _kind(data: Any) -> str:
     return "nothing" if data is None else f"a {type(data).__name__}"
 
 
+_shortener = reprlib.Repr()
+_shortener.maxlevel, _shortener.maxstring, _shortener.maxother, _shortener.maxlong = 3, MAX_SHOWN, MAX_SHOWN, MAX_SHOWN
+_shortener.maxlist = _shortener.maxdict = 4
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """The value, or as much of it as one line has room for; however deep it is, it is not followed."""
+    text = _shortener.repr(value)
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

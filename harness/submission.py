@@ -4,8 +4,10 @@ import glob
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -14,14 +16,23 @@ from pydantic import AfterValidator, Field, field_validator
 from harness.digest import digest_tree, tree_files
 from harness.errors import UserError
 from harness.records import Role
-from harness.schema import Schema, validate
+from harness.schema import MAX_SHOWN, Schema, validate
+from harness.trees import is_deeper
 from harness.weights import Weights, fetch_command, find_weights
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
-IMAGE_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}")
+IMAGE_PATTERN = re.compile(
+    r"([A-Za-z0-9.-]+(:[0-9]{1,5})?/)?"  # a registry
+    r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+"""What a container engine calls a reference; more than MAX_IMAGE_NAME characters are none."""
 WEIGHTS_PATTERN = re.compile(r"[a-z0-9_]{1,64}")
 MAX_METADATA_BYTES = 64 << 10
+MAX_IMAGE_NAME = MAX_PATH = 255
+MAX_DEPTH = 50
+"""Folders inside one another; what copies and digests a tree calls itself for each."""
 
 
 def _plain_weights(value: str) -> str:
@@ -60,17 +71,32 @@ class Metadata(Schema):
             raise ValueError("is 1 to 64 of the characters A-Z a-z 0-9 space . _ + -, beginning with a letter or digit")
         return value
 
+    @field_validator("authors", "description", "url")
+    @classmethod
+    def _readable(cls, value: list[str] | str) -> list[str] | str:
+        if not all(char.isprintable() or char in "\t\n\u200c\u200d" for char in chain.from_iterable(value)):
+            raise ValueError("has characters that cannot be shown; take out control characters and turns of direction")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and (not value.startswith(("https://", "http://")) or set(value) & set(" \t\n\"'<>`\\")):
+            raise ValueError("is an address on the web, such as https://example.org/paper")
+        return value
+
     @field_validator("container", "container_gpu")
     @classmethod
     def _image_reference(cls, value: str | None) -> str | None:
-        if value is not None and not IMAGE_PATTERN.fullmatch(value):
+        if value is not None and (len(value) > MAX_IMAGE_NAME or not IMAGE_PATTERN.fullmatch(value)):
             raise ValueError("is the name of a container image, such as python:3.11-slim")
         return value
 
     @field_validator("entry_point")
     @classmethod
     def _inside_folder(cls, value: str) -> str:
-        if not value or value.startswith(("/", "-")) or ".." in value.split("/") or not value.isprintable():
+        outside = value.startswith(("/", "-")) or ".." in value.split("/")
+        if outside or not value.isprintable() or not 0 < len(value) <= MAX_PATH:
             raise ValueError("is the path of a program inside the submission, such as run_attack.sh")
         return value
 
@@ -188,24 +214,36 @@ def _read_metadata(path: Path) -> Metadata:
             raise UserError(f"{path}: is missing or no plain file; every submission needs one, see docs/formats.md")
         if path.stat().st_size > MAX_METADATA_BYTES:
             raise UserError(f"{path}: is larger than {MAX_METADATA_BYTES >> 10} KiB; shorten it")
-        data: Any = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique_keys)
+        text = path.read_text(encoding="utf-8")
+        data: Any = json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not valid JSON ({' '.join(str(error).split())}); mend it") from None
     return validate(Metadata, data, str(path))
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
+    counts = Counter(key for key, _ in pairs)
+    twice = sorted(key for key, count in counts.items() if count > 1)
     if twice:
-        raise ValueError(f"key {twice[0]!r} twice")
+        raise ValueError(f"key {twice[0][:MAX_SHOWN]!r} twice")
     return dict(pairs)
+
+
+def _no_constant(name: str) -> Any:
+    """NaN and the infinities, which Python reads and JSON does not know."""
+    raise ValueError(f"{name} is no JSON")
 
 
 def _folder_faults(folder: Path, metadata: Metadata, name: str) -> Iterable[str]:
     if not NAME_PATTERN.fullmatch(name):
         yield f"{folder}: the name {name!r} has other characters than A-Z a-z 0-9 space . _ + -; rename it"
+    if is_deeper(folder, MAX_DEPTH):
+        yield f"{folder}: has more than {MAX_DEPTH} folders inside one another; make it flatter"
+        return
     files = dict(tree_files(folder))
+    odd = [relative for relative in files if not relative.isprintable()]
+    if odd:
+        yield f"{folder}: {odd[0]!r} has characters that cannot be shown; rename the file"
     entry = files.get(PurePosixPath(metadata.entry_point).as_posix(), folder)
     if not entry.is_file():
         yield f"{folder}: entry point {metadata.entry_point} is missing; add it or mend entry_point in metadata.json"

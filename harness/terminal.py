@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from harness.errors import printable
 from harness.index import CallRecord
 from harness.publish.tables import Board, worst_case
 from harness.records import Call, Outcome, Verdict
@@ -55,7 +56,8 @@ class Terminal:
         self._bars = None
 
     def say(self, line: str) -> None:
-        self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        """One line, whoever wrote parts of it."""
+        self.console.print(printable(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def progress(self, progress: RoundProgress, running: tuple[Call, ...]) -> None:
         if self._bars is None:

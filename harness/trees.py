@@ -1,5 +1,6 @@
 """Folders as a whole: copied for one call, and removed again whatever was made of them."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -28,6 +29,24 @@ def share_file(source: Path, target: Path) -> None:
             return
     shutil.copy2(source, target)
     target.chmod(0o444)
+
+
+def is_deeper(folder: Path, most: int) -> bool:
+    """Whether folders lie more than `most` deep below `folder`; links are not followed, and nothing recurses."""
+    level = [os.fspath(folder)]
+    for _ in range(most + 1):
+        try:
+            level = [inner for path in level for inner in _folders(path)]
+        except OSError as error:
+            return error.errno == errno.ENAMETOOLONG
+        if not level:
+            return False
+    return True
+
+
+def _folders(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def remove_tree(folder: Path) -> None:

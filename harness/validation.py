@@ -25,16 +25,10 @@ class OutputFaultError(Exception):
 def read_output(folder: Path, name: str, max_bytes: int) -> bytes:
     """The bytes of the regular file `name` in `folder`, at most `max_bytes` of them.
 
-    The file is opened without following a link and without waiting for a pipe's other end, and judged by
+    Folder and file are opened without following a link and without waiting for a pipe's other end, and judged by
     what was opened, not by what the name may point to a moment later. Raises: OutputFaultError.
     """
-    try:
-        handle = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise OutputFaultError(Fault.MISSING, "was not written") from None
-    except OSError as error:
-        kind = "is a link" if error.errno == errno.ELOOP else f"cannot be opened ({error.strerror})"
-        raise OutputFaultError(Fault.NOT_A_FILE, kind) from None
+    handle = _open(folder, name)
     try:
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
@@ -45,6 +39,21 @@ def read_output(folder: Path, name: str, max_bytes: int) -> bytes:
             return file.read(max_bytes)
     finally:
         os.close(handle)
+
+
+def _open(folder: Path, name: str) -> int:
+    """A handle of whatever has that name."""
+    try:
+        inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=inside)
+        finally:
+            os.close(inside)
+    except FileNotFoundError:
+        raise OutputFaultError(Fault.MISSING, "was not written") from None
+    except OSError as error:
+        kind = "is a link" if error.errno == errno.ELOOP else f"cannot be opened ({error.strerror})"
+        raise OutputFaultError(Fault.NOT_A_FILE, kind) from None
 
 
 def count_unknown(folder: Path, expected: Iterable[str]) -> int:

@@ -8,6 +8,7 @@ import json
 import shutil
 from pathlib import Path
 
+import hostile
 import pytest
 from builders import (
     first_pixel_dataset,
@@ -26,24 +27,56 @@ IMAGES = ("img1", "img2", "img3", "img4")
 # Name -> (verdict on its call, the images that are at fault, their fault, names that nobody asked for).
 ATTACKS = {
     "attack_16bit": ("bad_output", "img1 img3", "wrong_mode", 0),
+    "attack_animation": ("ok", "", None, 0),
+    "attack_cmyk_jpeg": ("bad_output", "img1 img3", "not_png", 0),
     "attack_corrupt": ("bad_output", "img1 img3", "corrupt", 0),
     "attack_deep_folders": ("bad_output", "", None, 1),
+    "attack_device": ("bad_output", "img1 img3", "not_a_file", 0),
     "attack_directory": ("bad_output", "img1 img3", "not_a_file", 0),
     "attack_empty_files": ("bad_output", "img1 img3", "not_png", 0),
+    "attack_endless_chunk": ("bad_output", "img1 img3", "corrupt", 0),
+    "attack_ends_early": ("bad_output", "img1 img3", "corrupt", 0),
     "attack_exit": ("exit", "img1 img3", "missing", 0),
     "attack_fifo": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_gif": ("bad_output", "img1 img3", "not_png", 0),
     "attack_grey": ("bad_output", "img1 img3", "wrong_mode", 0),
+    "attack_grey_alpha": ("bad_output", "img1 img3", "wrong_mode", 0),
     "attack_half": ("bad_output", "img1 img3", "missing", 0),
     "attack_hard_link": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_hard_link_to_input": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_itxt_bomb": ("ok", "", None, 0),
+    "attack_link_loop": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_link_to_folder": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_link_to_host": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_link_to_image": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_link_to_process": ("bad_output", "img1 img3", "not_a_file", 0),
     "attack_lying_header": ("bad_output", "img1 img3", "wrong_size", 0),
+    "attack_names_absolute": ("bad_output", "img1 img3", "missing", 0),
+    "attack_names_bidi": ("bad_output", "img1 img3", "missing", 2),
+    "attack_names_bytes": ("bad_output", "img1 img3", "missing", 2),
+    "attack_names_long": ("bad_output", "img1 img3", "missing", 2),
+    "attack_names_look_alike": ("bad_output", "img1 img3", "missing", 8),
+    "attack_names_newline": ("bad_output", "img1 img3", "missing", 2),
+    "attack_names_nul": ("ok", "", None, 0),
+    "attack_names_terminal": ("bad_output", "img1 img3", "missing", 2),
+    "attack_names_up": ("bad_output", "img1 img3", "missing", 0),
     "attack_no_folder": ("bad_output", "img1 img2 img3 img4", "missing", 0),
     "attack_no_interpreter": ("exit", "img1 img2 img3 img4", "missing", 0),
     "attack_not_png": ("bad_output", "img1 img3", "not_png", 0),
     "attack_nothing": ("bad_output", "img1 img2 img3 img4", "missing", 0),
+    "attack_one_bit": ("bad_output", "img1 img3", "wrong_mode", 0),
     "attack_over_budget": ("ok", "", None, 0),
     "attack_palette": ("bad_output", "img1 img3", "wrong_mode", 0),
+    "attack_pixel_bomb": ("bad_output", "img1 img3", "corrupt", 0),
+    "attack_profile_bomb": ("ok", "", None, 0),
+    "attack_replaced_folder": ("bad_output", "img1 img2 img3 img4", "not_a_file", 0),
     "attack_rgba": ("bad_output", "img1 img3", "wrong_mode", 0),
+    "attack_second_header": ("ok", "", None, 0),
+    "attack_second_image": ("bad_output", "img1 img3", "corrupt", 0),
+    "attack_small_chunks": ("ok", "", None, 0),
     "attack_socket": ("bad_output", "img1 img3", "not_a_file", 0),
+    "attack_sparse": ("bad_output", "img1 img3", "too_large", 0),
+    "attack_svg": ("bad_output", "img1 img3", "not_png", 0),
     "attack_symlink": ("bad_output", "img1 img3", "not_a_file", 0),
     "attack_text_bomb": ("ok", "", None, 0),
     "attack_too_large": ("bad_output", "img1 img3", "too_large", 0),
@@ -51,25 +84,65 @@ ATTACKS = {
     "attack_truncated": ("bad_output", "img1 img3", "corrupt", 0),
     "attack_unknown_names": ("bad_output", "img1 img3", "missing", 2),
     "attack_wrong_size": ("bad_output", "img1 img3", "wrong_size", 0),
+    "targeted_forged_targets": ("ok", "", None, 1),
+    "targeted_half": ("bad_output", "img1 img3", "missing", 0),
+    "targeted_rewritten_targets": ("ok", "", None, 0),
 }
 # Name -> (verdict on a call with every picture, the pictures whose answers are at fault, their fault, unknown rows).
 DEFENSES = {
+    "defense_bom": ("ok", "", None, False),
+    "defense_device": ("bad_output", "img1 img2 img3 img4", "not_a_file", False),
     "defense_directory": ("bad_output", "img1 img2 img3 img4", "not_a_file", False),
     "defense_duplicates": ("bad_output", "img1 img3", "duplicate", False),
+    "defense_empty": ("bad_output", "img1 img2 img3 img4", "missing", False),
     "defense_exit": ("exit", "img1 img3", "missing", False),
     "defense_fifo": ("bad_output", "img1 img2 img3 img4", "not_a_file", False),
     "defense_floats": ("bad_output", "img1 img3", "not_an_integer", False),
+    "defense_formulas": ("bad_output", "img1 img3", "not_an_integer", False),
     "defense_garbage": ("bad_output", "img1 img2 img3 img4", "missing", True),
+    "defense_gigabyte": ("bad_output", "img1 img2 img3 img4", "too_large", False),
     "defense_half": ("bad_output", "img1 img3", "missing", False),
+    "defense_hard_link": ("bad_output", "img1 img2 img3 img4", "not_a_file", False),
     "defense_header": ("ok", "", None, True),
+    "defense_html": ("ok", "", None, True),
     "defense_huge": ("bad_output", "img1 img2 img3 img4", "too_large", False),
+    "defense_huge_labels": ("bad_output", "img1 img3", "not_an_integer", False),
+    "defense_latin1": ("ok", "", None, True),
+    "defense_link_to_answers": ("bad_output", "img1 img2 img3 img4", "not_a_file", False),
+    "defense_long_rows": ("bad_output", "img1 img3", "not_an_integer", False),
     "defense_nothing": ("bad_output", "img1 img2 img3 img4", "missing", False),
+    "defense_nul": ("bad_output", "img1 img3", "not_an_integer", False),
+    "defense_other_name": ("bad_output", "img1 img2 img3 img4", "missing", False),
     "defense_outside_labels": ("bad_output", "img1 img3", "outside_labels", False),
+    "defense_paths": ("bad_output", "img1 img3", "missing", True),
+    "defense_python_integers": ("bad_output", "img1 img3", "not_an_integer", False),
+    "defense_quoted_newlines": ("bad_output", "img1 img3", "not_an_integer", True),
+    "defense_semicolons": ("bad_output", "img1 img3", "missing", True),
+    "defense_socket": ("bad_output", "img1 img2 img3 img4", "not_a_file", False),
     "defense_symlink": ("bad_output", "img1 img2 img3 img4", "not_a_file", False),
     "defense_three_columns": ("ok", "", None, False),
     "defense_unknown_images": ("ok", "", None, True),
+    "defense_utf16": ("bad_output", "img1 img2 img3 img4", "missing", True),
     "defense_words": ("bad_output", "img1 img3", "not_an_integer", False),
 }
+NOT_UNDER_PROCESS = {"attack_names_absolute"}
+"""Under `process` a submission may write where its caller may: this one would leave files in the machine's root."""
+
+RULES = {
+    "missing": "an image counts only under the very name that was asked for; the clean one stands in for it",
+    "not_a_file": "regular files with one name only, opened without following a link or waiting",
+    "too_large": "no more bytes are read than an honest file can have",
+    "not_png": "PNG only, told by its first bytes and not by its name",
+    "corrupt": "exactly the pixels of the header are unpacked, with the checksums that PNG asks for",
+    "wrong_mode": "8-bit RGB only, told by the header before anything is unpacked; nothing is converted",
+    "wrong_size": "the size of the dataset only, told by the header before anything is unpacked",
+    "not_an_integer": "a label is an integer of at most nine plain digits",
+    "outside_labels": "a label is one of the label space",
+    "duplicate": "two rows about one image cancel each other",
+    None: "only pixels are taken from a PNG, and only rows about the images that were asked for",
+}
+"""Fault -> what stands against it."""
+
 SANDBOXES = ["process", pytest.param("docker", marks=pytest.mark.docker)]
 
 
@@ -91,9 +164,12 @@ class Played:
 
     def __init__(self, folder, sandbox):
         write_honest(folder)
-        for path in FOLDERS.iterdir():
-            shutil.copytree(path, folder / "submissions" / path.name)
-        path = write_tournament(folder / "hostile.yaml", sandbox=sandbox, versions_per_call="all")
+        self.sandbox = sandbox
+        for name in {*ATTACKS, *DEFENSES} - (NOT_UNDER_PROCESS if sandbox == "process" else set()):
+            shutil.copytree(FOLDERS / name, folder / "submissions" / name)
+        path = write_tournament(
+            folder / "hostile.yaml", sandbox=sandbox, versions_per_call="all", limits={"output": "128 MiB"}
+        )
         with harness_process("run", path) as harness:
             self.printed, self.errors = harness.communicate(timeout=280)
             self.code = harness.returncode
@@ -134,8 +210,9 @@ def alone(tmp_path_factory):
 
 
 def test_every_folder_has_its_expectation():
-    assert {path.name for path in FOLDERS.iterdir()} == {*ATTACKS, *DEFENSES}
-    for path in FOLDERS.iterdir():
+    folders = [path for path in FOLDERS.iterdir() if path.name.startswith(("attack_", "targeted_", "defense_"))]
+    assert {path.name for path in folders} == {*ATTACKS, *DEFENSES}
+    for path in folders:
         keys = json.loads((path / "metadata.json").read_text()).keys()
         assert keys == {"type", "container", "container_gpu", "entry_point"}
 
@@ -147,21 +224,32 @@ def test_the_run_ends_well(played):
     assert list((played.store / "work").iterdir()) == []
 
 
+def note(record_property, played, group, name, fault):
+    """What the second line of its program says that it attempts."""
+    if played.sandbox == "process" and name in NOT_UNDER_PROCESS:
+        pytest.skip("the process sandbox lets a submission write where its caller may")
+    attempt = (FOLDERS / name / "run").read_text().splitlines()[1].strip('"# ')
+    hostile.note(record_property, group, f"{name}: {attempt}", RULES[fault], played.sandbox)
+
+
 @pytest.mark.parametrize("name", ATTACKS)
-def test_what_an_attack_wrote_costs_it_exactly_those_images(played, name):
+def test_what_an_attack_wrote_costs_it_exactly_those_images(played, name, record_property):
     verdict, images, fault, unknown = ATTACKS[name]
+    note(record_property, played, "output of attacks", name, fault)
     ((_, found_verdict, found_unknown, _, faults),) = played.calls(name)
     assert (found_verdict, found_unknown) == (verdict, unknown)
     assert json.loads(faults) == ({fault: len(images.split())} if fault else {})
     found = {image: rest[1] for image, rest in played.audits(name).items()}
     assert found == {image: fault if image in images.split() else None for image in IMAGES}
-    (row,) = (row for row in read_board(played.output)["attacks"] if row["name"] == name)
+    board = read_board(played.output)
+    (row,) = (row for row in board["attacks"] + board["targeted_attacks"] if row["name"] == name)
     assert row["faults"] == json.loads(faults)
 
 
 @pytest.mark.parametrize("name", DEFENSES)
-def test_what_a_defense_wrote_costs_it_exactly_those_answers(played, name):
+def test_what_a_defense_wrote_costs_it_exactly_those_answers(played, name, record_property):
     verdict, images, fault, unknown = DEFENSES[name]
+    note(record_property, played, "answers of defenses", name, fault)
     pictures = played.pictures()
     rows = read_index(
         played.store, f"SELECT digest, label, fault FROM predictions WHERE player = '{played.player(name)}'"
@@ -210,7 +298,9 @@ def test_too_large_a_change_is_clipped_and_noted(played):
 
 def test_nothing_but_pixels_gets_into_the_store(played):
     plain = {image: rest[0] for image, rest in played.audits("attack_deep_folders").items()}
-    for name in ("attack_trailing_payload", "attack_text_bomb"):
+    inside = [name for name, (verdict, *_) in ATTACKS.items() if verdict == "ok" and name != "attack_over_budget"]
+    assert len(inside) > 8
+    for name in inside:
         assert {image: rest[0] for image, rest in played.audits(name).items()} == plain
     assert not [path for path in played.store.glob("objects/*/*") if b"PAYLOAD" in path.read_bytes()]
 

@@ -3,6 +3,7 @@ A file with a second header once came out in another size than the one that had 
 
 import io
 import struct
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -167,6 +168,8 @@ BAD = {
     "checksum-of-canonical-header": (change(write_png(IMAGE), 30), Fault.CORRUPT),
     "unknown-filter": (png(IMAGE, data=chunk(b"IDAT", zlib.compress(b"\7" + LINES[1:]))), Fault.CORRUPT),
     "unknown-filter-method": (png(IMAGE, head=header(rest=b"\0\1\0")), Fault.CORRUPT),
+    "unknown-compression": (png(IMAGE, head=header(rest=b"\1\0\0")), Fault.CORRUPT),
+    "unknown-interlacing": (png(IMAGE, head=header(rest=b"\0\0\2")), Fault.CORRUPT),
     "length-beyond-the-end": (SIGNATURE + header() + b"\xff\xff\xff\xffIDAT" + bytes(50), Fault.CORRUPT),
     "grey": (pillow_png(GREY), Fault.WRONG_MODE),
     "grey-alpha": (pillow_png(Image.fromarray(ALPHA).convert("LA")), Fault.WRONG_MODE),
@@ -242,23 +245,63 @@ def test_what_is_no_pixel_is_not_looked_at(build):
     assert np.array_equal(read_png(build(IMAGE), SIZE), IMAGE)
 
 
-def test_lines_that_are_left_out_are_black_and_not_what_was_in_memory():
-    """The decoder takes a stream that ends well but early; nothing of another image may show through."""
-    data = png(IMAGE, data=chunk(b"IDAT", zlib.compress(LINES[: 25 * 4])))
-    for _ in range(20):
-        read_png(pillow_png(np.full_like(IMAGE, 255)), SIZE)
-        found = read_png(data, SIZE)
-        assert np.array_equal(found[:4], IMAGE[:4])
-        assert not found[4:].any()
+def stream(lines, level=6):
+    return chunk(b"IDAT", zlib.compress(lines, level))
 
 
-def test_interlaced_pixels_are_put_in_their_place():
-    """A file of one pixel's height has the same data interlaced or not, but for the order of its columns."""
-    row = random_pixels(2, (8, 1))
-    order = [[0], [4], [], [2, 6], [], [1, 3, 5, 7], []]
-    passes = b"".join(b"\0" + row[0, columns].tobytes() for columns in order if columns)
-    data = SIGNATURE + header(8, 1, rest=b"\0\0\1") + chunk(b"IDAT", zlib.compress(passes)) + chunk(b"IEND")
-    assert np.array_equal(read_png(data, (8, 1)), row)
+@pytest.mark.parametrize("level", [0, 6])
+@pytest.mark.parametrize(
+    "lines",
+    [b"", LINES[:1], LINES[: 25 * 4], LINES[:-1], LINES + b"\0", LINES * 2, LINES + bytes(10_000_000)],
+    ids=["nothing", "one-byte", "four-lines", "a-byte-short", "a-byte-more", "two-images", "bomb"],
+)
+def test_a_stream_that_ends_well_but_holds_less_or_more_is_no_image(lines, level):
+    """A decoder takes such a file: what is left out is black, and what is more is unpacked for nothing."""
+    data = png(IMAGE, data=stream(lines, level))
+    tracemalloc.start()
+    try:
+        assert fault_of(data) is Fault.CORRUPT
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data) + (1 << 18)
+    finally:
+        tracemalloc.stop()
+
+
+def test_data_behind_the_end_of_the_stream_is_passed_over():
+    packed = zlib.compress(LINES)
+    for more in (b"PAYLOAD", packed, bytes(9999)):
+        assert np.array_equal(read_png(png(IMAGE, data=chunk(b"IDAT", packed + more)), SIZE), IMAGE)
+        assert np.array_equal(read_png(png(IMAGE, data=chunk(b"IDAT", packed) + chunk(b"IDAT", more)), SIZE), IMAGE)
+
+
+def interlace(image):
+    """Scan lines of the seven passes, each pixel assigned by the 8 x 8 pattern of the PNG specification, 8.2."""
+    pattern = ("16462646", "77777777", "56565656", "77777777", "36463646", "77777777", "56565656", "77777777")
+    lines = b""
+    for number in "1234567":
+        for y, row in enumerate(image):
+            chosen = [row[x].tobytes() for x in range(len(row)) if pattern[y % 8][x % 8] == number]
+            lines += b"\0" + b"".join(chosen) if chosen else b""
+    return lines
+
+
+@given(pixels())
+def test_interlaced_pixels_are_put_in_their_place(image):
+    height, width, _ = image.shape
+    head = header(width, height, rest=b"\0\0\1")
+    lines = interlace(image)
+    assert np.array_equal(read_png(png(image, head=head, data=stream(lines)), (width, height)), image)
+    for wrong in (lines[:-1], lines + b"\0"):
+        assert fault_of(png(image, head=head, data=stream(wrong)), (width, height)) is Fault.CORRUPT
+
+
+@given(st.data())
+def test_lines_with_filters_are_read_as_pillow_reads_them(data):
+    image = data.draw(pixels())
+    height, width, _ = image.shape
+    filters = data.draw(st.lists(st.integers(0, 4), min_size=height, max_size=height))
+    lines = b"".join(bytes([kind]) + row.tobytes() for kind, row in zip(filters, image, strict=True))
+    packed = png(image, data=stream(lines))
+    assert np.array_equal(read_png(packed, (width, height)), pillow_pixels(packed))
 
 
 @given(st.data())

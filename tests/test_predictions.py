@@ -1,13 +1,15 @@
 """A defense's CSV is a stranger's bytes: whatever is in it costs at most the answers for the images that it is about,
 and what the 2017 toolkit understood is understood."""
 
+import tracemalloc
+
 import pytest
 from helpers import LABELS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.dataset import LabelSpace
-from harness.predictions import max_csv_bytes, parse_answers
+from harness.predictions import ROW_BYTES, max_csv_bytes, parse_answers
 from harness.records import Fault, Prediction
 
 IMAGES = {"a.png": "digest of a", "b.png": "digest of b"}
@@ -109,6 +111,36 @@ def test_the_background_counts_only_where_the_label_space_has_one():
     labels = LabelSpace(space="cifar10", first=0, count=10, background=None)
     assert [item.label for item in parse("a,0\nb,9", labels).predictions] == [0, 9]
     assert parse("a,10", labels).predictions[0].fault is Fault.OUTSIDE_LABELS
+
+
+@pytest.mark.parametrize("row", [b"xy\n", b"\xff,\n", b"\n", "\U0001f600".encode()])
+def test_rows_are_looked_at_one_by_one(row):
+    """A call about many images may write tens of megabytes; as a list of short texts they were gigabytes."""
+    data = row * (500_000 // len(row))
+    tracemalloc.start()
+    try:
+        found = parse(data)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert [answer.fault for answer in found.predictions] == [Fault.MISSING] * len(IMAGES)
+
+
+@pytest.mark.parametrize("column", ["name", "label"])
+def test_a_column_is_never_cut_to_another(column):
+    """What is too long to be looked at counts for nothing, not for its beginning."""
+    blanks = " " * ROW_BYTES
+    row = f"{blanks}a.png,7" if column == "name" else f"a.png,{blanks}7"
+    assert answer_for_a(row)[0] is None
+    assert answer_for_a(row.replace(blanks, blanks[:400])) == (7, None)
+
+
+def test_rows_in_another_encoding_are_none():
+    rows = "a.png,7\nb.png,5\n"
+    assert parse(rows.encode("utf-16")).predictions == parse(b"").predictions
+    assert parse(rows.encode("utf-32")).predictions == parse(b"").predictions
+    assert [answer.label for answer in parse(rows.encode("utf-8-sig")).predictions] == [7, 5]
+    assert [answer.label for answer in parse("# \u00fc\n".encode("latin-1") + rows.encode()).predictions] == [7, 5]
 
 
 def test_unknown_rows_are_counted():

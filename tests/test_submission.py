@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from harness.errors import UserError
 from harness.records import Role
 from harness.submission import (
+    IMAGE_PATTERN,
     MAX_METADATA_BYTES,
+    NAME_PATTERN,
+    Metadata,
     archive_name,
     check_names,
     find_submissions,
@@ -61,7 +64,7 @@ def test_the_additions_are_optional_keys(tmp_path):
         "name": "Fast & Good"[:4] + " one",
         "authors": ["A", "B"],
         "description": "d",
-        "url": "u",
+        "url": "https://example.org",
         "labels": "cifar10",
         "gpu": False,
         "deterministic": False,
@@ -156,6 +159,55 @@ def test_whatever_is_in_the_metadata_gives_lines(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("metadata")
     (folder / "metadata.json").write_bytes(data)
     assert faults(folder)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=10,
+)
+PLAIN = {"type": "attack", "container": "busybox:1", "entry_point": "run.sh"}
+
+
+@given(changes=st.dictionaries(st.sampled_from(sorted(Metadata.model_fields)) | st.text(max_size=8), VALUES))
+def test_whatever_its_keys_hold_gives_a_submission_or_lines(tmp_path_factory, changes):
+    folder = write_submission(tmp_path_factory.mktemp("metadata") / "sub")
+    (folder / "metadata.json").write_text(json.dumps(PLAIN | changes))
+    try:
+        found, lines = load_submission(folder), []
+    except UserError as error:
+        found, lines = None, error.faults
+    assert (found is None) is bool(lines)
+    assert all(line.isprintable() and len(line) < 1000 for line in lines)
+    if found:
+        assert NAME_PATTERN.fullmatch(found.name)
+        assert (folder / found.metadata.entry_point).is_file()
+
+
+@given(reference=st.text("aZ09./:@-_ \n", max_size=30) | st.text(max_size=10))
+def test_a_container_is_one_plain_word(reference):
+    if IMAGE_PATTERN.fullmatch(reference):
+        assert reference.isascii()
+        assert not set(reference) & set(" \n\t$;&|'\"\\")
+        assert reference[0] not in "-./:@"
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "busybox", "python:3.11-slim", "gcr.io/tensorflow/tensorflow:1.1.0-gpu", "localhost:5000/a/b__c-d.e:V1_2",
+        "user/image@sha256:" + "0" * 64, "Registry.Example.org/team/image:latest", "advkit:0.1.0",
+    ],
+)  # fmt: skip
+def test_references_that_engines_know(tmp_path, reference):
+    assert load_submission(write(tmp_path, container=reference)).metadata.container == reference
+
+
+def test_text_about_it_may_be_in_any_script(tmp_path):
+    text = "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627 \u5f20\u4f1f \U0001f469\u200d\U0001f52c\nand others\t(2017)"
+    found = load_submission(write(tmp_path, authors=[text], description=text, url="http://example.org/a?b=c#d"))
+    assert found.metadata.authors == [text]
+    assert found.metadata.description == text
 
 
 def link_metadata(folder):
@@ -287,7 +339,10 @@ def test_two_of_one_name_and_role_are_a_fault(tmp_path):
 
 def test_the_role_is_part_of_the_digest_and_the_name_is_not(tmp_path):
     attack = load_submission(write_submission(tmp_path / "x"))
-    assert load_submission(write_submission(tmp_path / "y", name="other", url="u")).digest == attack.digest
+    assert (
+        load_submission(write_submission(tmp_path / "y", name="other", url="https://example.org")).digest
+        == attack.digest
+    )
     assert load_submission(write_submission(tmp_path / "z", "targeted_attack")).digest != attack.digest
 
 

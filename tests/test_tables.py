@@ -183,6 +183,34 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header():
         assert len({line.count("|") for line in lines}) == 1
 
 
+HOSTILE = {
+    "<script>alert(1)</script>": "&lt;script&gt;alert(1)&lt;/script&gt;",
+    "<img src=x onerror=alert(1)>": "&lt;img src=x onerror=alert(1)&gt;",
+    "&lt;b&gt;": "&amp;lt;b&amp;gt;",
+    "[x](javascript:alert(1))": "\\[x\\](javascript:alert(1))",
+    "![x](http://evil)": "!\\[x\\](http://evil)",
+    "a | b": "a \\| b",
+    "a `b` *c* _d_ ~e~ f_g": "a \\`b\\` \\*c\\* \\_d\\_ \\~e\\~ f_g",
+    "end\\": "end\\\\",
+    "www.evil.example": "www\\.evil.example",
+    "a\nb\x1b[2Jc\u202ed": "a\ufffdb\ufffd\\[2Jc\ufffdd",
+}
+
+
+@pytest.mark.parametrize(("name", "shown"), HOSTILE.items())
+def test_no_name_is_html_or_markdown_on_the_page(name, shown):
+    """Names are judged where they come in; should one get by, the page still shows it as it is."""
+    table = replace(example(), attacks=(name, "a1"))
+    left_out = (Unavailable(name, Role.DEFENSE, name, "harness weights fetch w"),)
+    board = build_leaderboard(replace(make_round(table), unavailable=left_out), table, make_audits(table), "fair")
+    text = markdown(board | {"tournament": name})
+    assert text.startswith(f"# {shown}\n")
+    assert f"| {shown} |" in text
+    assert f"| defense | {shown} | {shown} |" in text
+    for lines in (block.splitlines() for block in text.split("\n\n") if block.startswith("|")):
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
 def test_sections_of_nobody_are_left_out():
     text = page(score_table(np.ones((1, 1, 1, 2))))
     assert "## Targeted attacks" not in text

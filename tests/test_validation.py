@@ -131,6 +131,18 @@ def test_a_file_in_the_folders_place_has_nothing(folder):
     assert count_unknown(folder, []) == 0
 
 
+def test_a_link_in_the_folders_place_is_not_followed(folder):
+    """Whoever may remove the folder could have another's read as its own."""
+    (folder / NAME).write_bytes(DATA)
+    folder.rename(folder.with_name("elsewhere"))
+    folder.symlink_to("elsewhere")
+    before = open_files()
+    with pytest.raises(OutputFaultError) as caught:
+        read_output(folder, NAME, len(DATA))
+    assert caught.value.fault is Fault.NOT_A_FILE
+    assert open_files() == before
+
+
 def test_unknown_names_are_counted_whatever_they_are(folder):
     directory(folder / "folder")
     pipe(folder / "pipe")

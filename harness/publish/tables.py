@@ -1,8 +1,10 @@
 """The files of a finished run: the 2017 CSVs, JSON, Markdown and Parquet."""
 
 import csv
+import html
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +13,7 @@ import numpy as np
 
 from harness.assembly import AuditTable, image_budgets
 from harness.atomic import atomic_path, write_atomic
+from harness.errors import printable
 from harness.round import Round
 from harness.scoring import Labels, ScoreTable
 
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Board = dict[str, Any]
+
+MARKS = re.compile(r"([\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])|(?<=www)\.)", re.IGNORECASE)
+"""Characters that mean something in Markdown; an underscore within a word does not, and a bare www. is a link."""
 
 MATRICES = {
     "accuracy_on_attacks": "attacks",
@@ -69,7 +75,7 @@ def markdown(board: Board) -> str:
     """The leaderboard as a page that a code host renders."""
     dataset = board["dataset"]
     lines = [
-        f"# {board['tournament']}",
+        f"# {_escaped(board['tournament'])}",
         "",
         f"{dataset['images']} images of `{dataset['name']}`, epsilon {', '.join(board['epsilons'])} of 255, "
         f"rules `{board['rules']}`. {board['missing_output_policy']}",
@@ -89,18 +95,25 @@ def markdown(board: Board) -> str:
 
 
 def _section(title: str, columns: Sequence[str], rows: Iterable[list[str]]) -> list[str]:
-    return _table(title, ["rank", "name", "score", "interval", *columns], rows)
+    escaped = ([_escaped(cell) for cell in row] for row in rows)
+    return _table(title, ["rank", "name", "score", "interval", *columns], escaped)
 
 
 def _table(title: str, header: Sequence[str], rows: Iterable[list[str]]) -> list[str]:
-    body = [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
+    body = [f"| {' | '.join(row)} |" for row in rows]
     if not body:
         return []
     return [f"## {title}", "", f"| {' | '.join(header)} |", f"|{' --- |' * len(header)}", *body, ""]
 
 
 def _unavailable_cells(row: Board) -> list[str]:
-    return [row["type"], row["name"], row["reason"], f"`{row['remedy']}`"]
+    command = row["remedy"].replace("`", "'").replace("|", "\\|")
+    return [row["type"], _escaped(row["name"]), _escaped(row["reason"]), f"`{command}`"]
+
+
+def _escaped(text: str) -> str:
+    """Text that a page shows as it is, whoever wrote it: no HTML, no links, no cells or marks of Markdown."""
+    return MARKS.sub(r"\\\1", html.escape(printable(text), quote=False))
 
 
 def common_cells(row: Board) -> list[str]:
