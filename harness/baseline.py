@@ -5,28 +5,21 @@ every score of a competition worthless; only the answers of a good defense give 
 """
 
 import glob
-import tempfile
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 from random import Random
 
-from harness import machine
-from harness.calls import Arena
+from harness.bench import Bench, open_bench, open_seat
 from harness.config import DatasetConfig, SandboxName, Tournament
 from harness.dataset import Dataset, LabelSpace, Picture
 from harness.errors import UserError
-from harness.intake import take_in_images
-from harness.plan import Player, defense_call, player_seed
-from harness.preparation import OWN_SUBMISSIONS, Say, take_in_submissions
-from harness.records import Limits, Outcome, Role, Slot, Verdict
-from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox
-from harness.store import Store
+from harness.plan import defense_call
+from harness.preparation import OWN_SUBMISSIONS, Say, is_own
+from harness.records import Outcome, Role, Verdict
+from harness.sandbox import choose_sandbox
 from harness.submission import Submission
 
 DEFAULT_BASELINE = OWN_SUBMISSIONS / "defenses" / "efficientnet_lite0"
@@ -68,8 +61,7 @@ class Baseline:
 
     @property
     def sandbox_name(self) -> str:
-        own = self.folder.resolve().is_relative_to(OWN_SUBMISSIONS)
-        return choose_sandbox(self.sandbox or ("process" if own else "docker"))
+        return choose_sandbox(self.sandbox or ("process" if is_own(self.folder) else "docker"))
 
 
 @dataclass(frozen=True)
@@ -114,53 +106,31 @@ def agreement(baseline: Baseline, dataset: Dataset, say: Say) -> Agreement:
 
     Raises: UserError where the baseline is no defense for this dataset, BaselineFailedError where it failed.
     """
-    part = replace(dataset, pictures=tuple(sample(dataset.pictures)))
-    with _workplace(baseline, say) as (store, sandbox):
-        answers = _answers(baseline, part, store, sandbox, say)
-    given = [(answer, picture.true_label) for answer, picture in zip(answers, part.pictures, strict=True)]
+    with open_bench(replace(dataset, pictures=tuple(sample(dataset.pictures)))) as bench:
+        answers = _answers(baseline, bench, say)
+        given = [(answer, image.true_label) for answer, image in zip(answers, bench.images, strict=True)]
     hits = {shift: sum(answer == label + shift for answer, label in given) for shift in SHIFTS}
     return Agreement(len(given), hits)
 
 
-@contextmanager
-def _workplace(baseline: Baseline, say: Say) -> Iterator[tuple[Store, Sandbox]]:
-    """A store for one call, gone with the block."""
-    with tempfile.TemporaryDirectory(prefix="harness-check-") as folder:
-        store = Store(Path(folder))
-        try:
-            with store.writing(), closing(open_sandbox(baseline.sandbox_name, Setting(store.identity, {}, say))) as box:
-                yield store, box
-        finally:
-            store.close()
-
-
-def _answers(baseline: Baseline, dataset: Dataset, store: Store, sandbox: Sandbox, say: Say) -> list[int | None]:
-    submission = _take_in(baseline, dataset.labels, store, sandbox, say)
-    player = Player(submission, submission.folder, sandbox.prepare(submission, False), player_seed(SEED, submission),
-                    Limits())  # fmt: skip
-    cores = tuple(machine.usable_cores())
-    with ThreadPoolExecutor(len(cores)) as pixels:
-        images, size = take_in_images(dataset, store, pixels)
-        say(f"asking {player.name} about {len(images)} images")
-        call = defense_call(player, {image.clean for image in images}, len(images))
-        outcome = Arena(sandbox, store, size, dataset.labels, pixels).play(call, Slot(0, cores), threading.Event())
-    if outcome.verdict is not Verdict.OK:
-        raise BaselineFailedError(f"{player.name}: ended with {_reason(outcome)}; the labels were not compared")
-    labels = {answer.digest: answer.label for answer in outcome.predictions}
-    return [labels[image.clean] for image in images]
-
-
-def _take_in(baseline: Baseline, labels: LabelSpace, store: Store, sandbox: Sandbox, say: Say) -> Submission:
-    """The baseline as a submission. Raises: UserError where it is none, or answers in another label space."""
+def _answers(baseline: Baseline, bench: Bench, say: Say) -> list[int | None]:
     path = baseline.folder.resolve()
     tournament = Tournament(
-        name="baseline", dataset=DatasetConfig(path=path), submissions=[glob.escape(str(path))],
-        output=store.path, trust_submissions=baseline.trusted,
+        name="baseline", dataset=DatasetConfig(path=path), submissions=[glob.escape(str(path))], seed=SEED, gpu=False,
+        output=bench.store.path, trust_submissions=baseline.trusted,
     )  # fmt: skip
-    found, lacking = take_in_submissions(tournament, store, sandbox.isolates, say)
-    if lacking:
-        raise lacking[0]
-    submission = found[0]
+    with open_seat(bench, tournament, baseline.sandbox_name, say) as seat:
+        _check(seat.player.submission, bench.labels)
+        say(f"asking {seat.player.name} about {len(bench.images)} images")
+        outcome = seat.play(defense_call(seat.player, {image.clean for image in bench.images}, len(bench.images)))
+    if outcome.verdict is not Verdict.OK:
+        raise BaselineFailedError(f"{seat.player.name}: ended with {_reason(outcome)}; the labels were not compared")
+    labels = {answer.digest: answer.label for answer in outcome.predictions}
+    return [labels[image.clean] for image in bench.images]
+
+
+def _check(submission: Submission, labels: LabelSpace) -> None:
+    """Raises: UserError where it is no defense, or answers in another label space."""
     if submission.role is not Role.DEFENSE:
         raise UserError(f"{submission.name}: is of the type {submission.role}; a baseline is a defense, name another")
     if submission.metadata.labels not in (None, labels.space):
@@ -168,7 +138,6 @@ def _take_in(baseline: Baseline, labels: LabelSpace, store: Store, sandbox: Sand
             f"{submission.name}: answers in the label space {submission.metadata.labels}, the dataset is labelled in "
             f"{labels.space}; name another baseline"
         )
-    return submission
 
 
 def _reason(outcome: Outcome) -> str:

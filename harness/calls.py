@@ -3,12 +3,13 @@
 import os
 import secrets
 import threading
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.dataset import LabelSpace
-from harness.images import ImageFaultError, clip_to_budget, max_png_bytes, read_png, write_png
+from harness.images import ImageFaultError, Pixels, clip_to_budget, max_png_bytes, read_png, write_png
 from harness.predictions import Answers, max_csv_bytes, parse_answers
 from harness.records import Call, ImageAudit, Outcome, Prediction, Role, Slot, Verdict
 from harness.sandbox import RESULT_FILE, Ending, Job, Sandbox
@@ -18,16 +19,27 @@ from harness.validation import OutputFaultError, count_unknown, read_output
 
 TARGETS_FILE = "target_class.csv"
 
+Witness = Callable[[Call, str, Pixels, Pixels], None]
+"""Is shown the call, the image's id, what the attack wrote for it, and the clean image; from several threads."""
+
+
+def look_away(call: Call, image: str, adversarial: Pixels, clean: Pixels) -> None:
+    """The witness that sees nothing."""
+
 
 @dataclass(frozen=True)
 class Arena:
-    """What every call is played in. image_size: (width, height). pixels: the pool that decodes and encodes."""
+    """What every call is played in. image_size: (width, height). pixels: the pool that decodes and encodes.
+
+    witness: sees adversarial images as they were before they are forced into the budget.
+    """
 
     sandbox: Sandbox
     store: Store
     image_size: tuple[int, int]
     labels: LabelSpace
     pixels: Executor
+    witness: Witness = look_away
 
     def play(self, call: Call, slot: Slot, stop: threading.Event) -> Outcome:
         """Raises: InfrastructureError or OSError when our own side failed."""
@@ -84,6 +96,7 @@ class Arena:
         except (OutputFaultError, ImageFaultError) as error:
             return ImageAudit(image, clean_digest, error.fault)
         clean = read_png(self.store.read_object(clean_digest), self.image_size)
+        self.witness(call, image, adversarial, clean)
         canonical, found = clip_to_budget(adversarial, clean, call.unit.epsilon or 0)
         digest = self.store.add_object(write_png(canonical)) if found.linf else clean_digest
         return ImageAudit(image, digest, None, found.raw_linf, found.clipped, found.linf, found.l2, found.mean_abs)

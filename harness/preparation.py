@@ -113,8 +113,13 @@ def _keep(submission: Submission, store: Store) -> Submission:
     return replace(submission, folder=kept, weights=tuple(one.within(kept) for one in submission.weights))
 
 
+def is_own(path: Path) -> bool:
+    """Whether it is one of the project's own submissions."""
+    return not is_archive(path) and path.resolve().is_relative_to(OWN_SUBMISSIONS)
+
+
 def _check_trust(paths: Iterable[Path]) -> None:
-    foreign = [path for path in paths if is_archive(path) or not path.resolve().is_relative_to(OWN_SUBMISSIONS)]
+    foreign = [path for path in paths if not is_own(path)]
     if foreign:
         raise UserError(
             f"{foreign[0]}: the process sandbox does not isolate, and this submission is not the project's own; "
@@ -142,13 +147,14 @@ def _players(
     refused: list[UnavailableError] = []
     for submission in submissions:
         try:
-            players.append(_player(tournament, sandbox, submission, use_gpu))
+            players.append(make_player(tournament, sandbox, submission, use_gpu))
         except UnavailableError as error:
             refused.append(error)
     return players, refused
 
 
-def _player(tournament: Tournament, sandbox: Sandbox, submission: Submission, use_gpu: bool) -> Player:
+def make_player(tournament: Tournament, sandbox: Sandbox, submission: Submission, use_gpu: bool) -> Player:
+    """Raises: UnavailableError where the sandbox cannot run it, UserError where its container is not to be had."""
     gpu = use_gpu and submission.metadata.gpu
     container = sandbox.prepare(submission, gpu)
     seed = player_seed(tournament.seed, submission)
