@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from harness import __version__
-from harness.errors import BUG, EXPECTED_ERROR, INTERRUPTED, OK, InfrastructureError, UserError
+from harness.errors import BUG, EXPECTED_ERROR, INTERRUPTED, OK, InfrastructureError, UserError, printable
 
 CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -87,7 +87,7 @@ def _pass_over(number: int, frame: FrameType | None) -> None:
 
 def _print_error(text: str) -> None:
     for line in text.splitlines():
-        print(f"harness: {line}", file=sys.stderr)
+        print(f"harness: {printable(line)}", file=sys.stderr)
 
 
 def _write_log() -> str:
@@ -112,10 +112,11 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--rules", choices=["fair", "nips17-dev", "nips17-final"], help="instead of those it was played by"
     )
+    _add_check(commands.add_parser("check", help="what would go wrong with a submission, before it is handed in"))
     _add_dataset(commands.add_parser("dataset", help="build or check a dataset"))
     _add_weights(commands.add_parser("weights", help="published weights of networks: list, fetch, import, verify"))
     doctor = commands.add_parser("doctor", help="engine, GPU, disk, and what auto would choose")
-    doctor.add_argument("--output", metavar="DIR", default=".", help="where the disk is looked at (default: here)")
+    _add_doctor(doctor)
     gc = _with_run(commands.add_parser("gc", help="remove what no run of a store needs"))
     gc.add_argument("--forget", action="store_true", help="runs whose output folder is gone need nothing any more")
     gc.add_argument("--dry-run", action="store_true", help="only say what would be removed")
@@ -143,6 +144,7 @@ def _add_play_options(parser: argparse.ArgumentParser) -> None:
     over.add_argument(
         "--sandbox", choices=["auto", "docker", "process"], help="default: $HARNESS_SANDBOX, or the file's"
     )
+    _add_engine_options(over)
     over.add_argument("--epsilon", type=_epsilon, metavar="N|N,N|rotate", help="budget on the 0..255 scale")
     over.add_argument("--batch-size", type=int, metavar="N", help="images for each call of an attack")
     over.add_argument("--limit", type=int, metavar="N", help="only the first N images of the dataset")
@@ -174,6 +176,38 @@ def _add_play_options(parser: argparse.ArgumentParser) -> None:
         "--save-all-classification", "--save_all_classification", "--nosave_all_classification",
         action="store_true", help="accepted; all_classification.csv is always written",
     )  # fmt: skip
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("submission", metavar="SUBMISSION", help="a folder with metadata.json, or an archive of one")
+    parser.add_argument("--full", action="store_true", help="all images, budgets 4, 8, 12 and 16, and an opponent")
+    parser.add_argument("--static", action="store_true", help="look at the files only, run nothing")
+    parser.add_argument("--strict", action="store_true", help="a warning is an error, too")
+    parser.add_argument("--json", metavar="FILE", help="write a report for programs, - for the standard output")
+    parser.add_argument("--tournament", metavar="FILE.yaml", help="check under the conditions of this tournament")
+    parser.add_argument("--dataset", metavar="DIR", help="default: the project's own in the submission's label space")
+    parser.add_argument("--images", type=int, metavar="N", help="how many images are played (default: 8)")
+    parser.add_argument("--epsilon", type=_epsilon, metavar="N|N,N|rotate", help="budget on the 0..255 scale")
+    parser.add_argument("--batch-size", type=int, metavar="N", help="images of a full batch (default: 100)")
+    parser.add_argument("--seconds", type=float, metavar="S", help="the limit of a call (default: 500)")
+    parser.add_argument("--memory", metavar="SIZE", help="the limit of its memory (default: 4 GiB)")
+    parser.add_argument("--cpus", type=int, metavar="N", help="cores of a call (default: all of this machine)")
+    parser.add_argument("--sandbox", choices=["auto", "docker", "process"], help="default: $HARNESS_SANDBOX, or auto")
+    parser.add_argument("--trust-submissions", action="store_true", help="play it without isolation, too")
+
+
+def _add_engine_options(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--runtime", metavar="NAME", help="the engine's runtime for containers, such as gVisor's runsc")
+    parser.add_argument("--seccomp", metavar="JSON", help="a seccomp profile instead of the engine's own")
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", metavar="DIR", default=".", help="where the disk is looked at (default: here)")
+    parser.add_argument("--prove-sandbox", action="store_true", help="make escape attempts in a sandbox, and judge it")
+    prove = parser.add_argument_group("with --prove-sandbox")
+    prove.add_argument("--sandbox", choices=["auto", "docker", "process"], help="default: $HARNESS_SANDBOX, or auto")
+    prove.add_argument("--image", metavar="NAME", help="with python3 in it (default: the participant kit's)")
+    _add_engine_options(prove)
 
 
 def _add_dataset(parser: argparse.ArgumentParser) -> None:

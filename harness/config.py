@@ -63,6 +63,8 @@ class Tournament(Schema):
     batch_size: int = Field(100, ge=1)
     limits: LimitsConfig = LimitsConfig()
     sandbox: SandboxName = "auto"
+    runtime: str | None = Field(None, min_length=1)
+    seccomp: PathText | None = None
     slots: Literal["auto"] | int = "auto"
     gpu: Literal["auto"] | bool = "auto"
     seed: int = Field(0, ge=0)
@@ -190,7 +192,7 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
         return os.path.normpath(escaped / os.path.expanduser(value)) if isinstance(value, str) else value
 
     joined = dict(data)
-    for key in ("output", "store"):
+    for key in ("output", "store", "seccomp"):
         if key in joined:
             joined[key] = join(joined[key])
     dataset = joined.get("dataset")

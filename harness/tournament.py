@@ -29,7 +29,7 @@ from harness.publish.tables import Board, write_results
 from harness.records import Call, Outcome, Slot, Verdict
 from harness.round import FILE_NAME, Round, read_round, write_round
 from harness.runner import Display, Runner
-from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox
+from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox, read_profile
 from harness.store import Store
 from harness.weights import rewritten
 
@@ -69,7 +69,10 @@ def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Store, 
     try:
         with store.writing(), ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels:
             name = choose_sandbox(tournament.sandbox)
-            setting = Setting(store.identity, tournament.images, audience.say, store.index.built_images())
+            setting = Setting(
+                store.identity, tournament.images, audience.say, store.index.built_images(), tournament.runtime,
+                read_profile(tournament.seccomp),
+            )  # fmt: skip
             with closing(open_sandbox(name, setting)) as sandbox:
                 if swept := sandbox.sweep():
                     audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")

@@ -22,7 +22,7 @@ from harness.commands import doctor, status
 from harness.errors import EngineUnavailableError, UserError
 from harness.store import Store
 
-COMMANDS = ("run", "plan", "status", "score", "dataset", "weights", "doctor", "gc")
+COMMANDS = ("run", "plan", "status", "score", "check", "dataset", "weights", "doctor", "gc")
 
 
 @pytest.fixture(scope="module")

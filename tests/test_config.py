@@ -1,6 +1,7 @@
 """A tournament file is refused at once with every fault in it, and means the same wherever the command is called from:
 an organiser who mends one fault a run, or plays the wrong folder, loses a night."""
 
+import json
 import os
 
 import pytest
@@ -11,6 +12,7 @@ from harness.commands.options import output_of, tournament_of
 from harness.config import LimitsConfig, Tournament, load_tournament, tournament_from_flags
 from harness.errors import UserError
 from harness.records import Limits
+from harness.sandbox import read_profile
 from harness.submission import find_submissions
 
 LEAST = "dataset: data\nsubmissions: subs/*\noutput: out\n"
@@ -57,6 +59,12 @@ def test_the_ready_tournaments_are_in_order():
         found = load_tournament(path)
         assert found.dataset.path.is_dir()
         assert found.output.parent == ROOT / "runs"
+
+
+def test_runtime_and_profile_are_the_engines_own_unless_they_are_named(load, tmp_path):
+    assert (load("").runtime, load("").seccomp) == (None, None)
+    found = load("runtime: runsc\nseccomp: profiles/strict.json\n")
+    assert (found.runtime, found.seccomp) == ("runsc", tmp_path / "profiles/strict.json")
 
 
 # --- faults
@@ -384,3 +392,46 @@ def test_flags_alone_make_a_tournament_or_lines():
     with pytest.raises(UserError) as caught:
         tournament_from_flags({"seed": -1, "limit": 0})
     assert "command line: seed: should be greater than or equal to 0; got -1" in caught.value.faults
+
+
+def test_runtime_and_profile_may_come_from_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "t.yaml"
+    path.write_text(LEAST + "runtime: runsc\nseccomp: strict.json\n")
+    found = parse(path, "--runtime", "kata", "--seccomp", "other/profile.json")
+    assert (found.runtime, found.seccomp) == ("kata", tmp_path / "other/profile.json")
+
+
+# --- seccomp profiles
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        (None, "cannot be read as JSON (No such file or directory)"),
+        ("{", "cannot be read as JSON"),
+        ("\xff", "cannot be read as JSON"),
+        ("[" * 100_000, "cannot be read as JSON"),
+        ("[]", "is no seccomp profile"),
+        ("{}", "is no seccomp profile"),
+        ('{"defaultAction": 1}', "is no seccomp profile"),
+        ('{"defaultAction": "ALLOW"}', "is no seccomp profile"),
+    ],
+    ids=["missing", "cut", "no-utf-8", "deep", "list", "empty", "number", "another-word"],
+)
+def test_what_is_no_seccomp_profile_is_one_clear_line(tmp_path, text, fault):
+    path = tmp_path / "profile.json"
+    if text is not None:
+        path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError) as caught:
+        read_profile(path)
+    (line,) = caught.value.faults
+    assert line.startswith(f"{path}: ")
+    assert fault in line
+
+
+def test_a_seccomp_profile_is_passed_on_whole(tmp_path):
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]}
+    (tmp_path / "profile.json").write_text(json.dumps(profile, indent=4))
+    assert json.loads(read_profile(tmp_path / "profile.json")) == profile
+    assert read_profile(None) is None

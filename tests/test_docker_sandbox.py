@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import threading
+from dataclasses import replace
 
 import docker
 import pytest
@@ -33,6 +34,7 @@ from engine import LIMITS, assert_gone, containers, forwarded_engine, limits, op
 from harness.digest import digest_file
 from harness.errors import EngineUnavailableError, InfrastructureError, UserError
 from harness.records import Verdict
+from harness.sandbox import Setting, open_sandbox, read_profile
 from harness.sandbox.docker import describe_engine
 from harness.submission import load_submission
 
@@ -460,6 +462,101 @@ def test_one_folder_serves_with_and_without_a_gpu(stage, docker_engine, tmp_path
 
 def test_an_image_is_pinned_by_its_digest(stage, docker_engine):
     assert stage.stage("exit 0").runtime == docker_engine.images.get(PYTHON_IMAGE).id
+
+
+# --- what the organiser may choose
+
+
+def inspected(stage, docker_engine, backend, program="exit 0"):
+    """What the engine knows of the container of a call."""
+    job = stage.stage(program)
+    container = backend._create(replace(job, runtime=backend.prepare(load_submission(job.code), use_gpu=False)))
+    try:
+        return docker_engine.api.inspect_container(container.id)["HostConfig"]
+    finally:
+        container.remove()
+
+
+def opened(stage, **fields):
+    """One more sandbox of the stage, with a setting of its own."""
+    sandbox = open_sandbox("docker", Setting(stage.identity, {}, stage.lines.append, stage.built, **fields))
+    stage.opened.append(sandbox)
+    return sandbox
+
+
+def test_the_runtime_is_the_one_that_was_named(stage, docker_engine):
+    assert inspected(stage, docker_engine, opened(stage, runtime="io.containerd.runc.v2"))["Runtime"] != "runc"
+    backend = opened(stage, runtime="runc")
+    assert inspected(stage, docker_engine, backend)["Runtime"] == "runc"
+    job = stage.stage("echo it runs")
+    job = replace(job, runtime=backend.prepare(load_submission(job.code), use_gpu=False))
+    assert backend.run(job, threading.Event()).log == "it runs\n"
+
+
+def test_a_runtime_that_the_engine_does_not_have_is_one_clear_line(stage, docker_engine):
+    with pytest.raises(UserError) as caught:
+        opened(stage, runtime="no-such-runtime")
+    (line,) = caught.value.faults
+    assert "no-such-runtime" in line
+    assert all(name in line for name in docker_engine.info()["Runtimes"])
+
+
+def write_profile(path, *denied):
+    """A profile that allows everything but some system calls."""
+    rules = [{"names": list(denied), "action": "SCMP_ACT_ERRNO"}]
+    path.write_text(json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}, indent=1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("denied", "made"), [("mkdir mkdirat", "link"), ("symlink symlinkat", "folder"), ("bind", "folder link")]
+)
+def test_a_seccomp_profile_takes_effect(stage, tmp_path, denied, made):
+    profile = read_profile(write_profile(tmp_path / "profile.json", *denied.split()))
+    backend = opened(stage, seccomp=profile)
+    job = stage.stage("cd /tmp; mkdir folder; ln -s nowhere link; ls")
+    job = replace(job, runtime=backend.prepare(load_submission(job.code), use_gpu=False))
+    said = backend.run(job, threading.Event()).log.splitlines()
+    assert [line for line in said if line in ("folder", "link")] == made.split()
+    assert sum("not permitted" in line for line in said) == 2 - len(made.split())
+
+
+def test_another_runtime_or_profile_is_another_player(stage, tmp_path):
+    """What a submission does may depend on them, so nothing that is known is taken from the one for the other."""
+    submission = load_submission(stage.stage("exit 0").code)
+    profiles = [read_profile(write_profile(tmp_path / f"{name}.json", name)) for name in ("mkdir", "chmod", "mkdir")]
+    plain = opened(stage).prepare(submission, use_gpu=False)
+    one, other, again = (opened(stage, seccomp=profile).prepare(submission, use_gpu=False) for profile in profiles)
+    named = opened(stage, runtime="runc").prepare(submission, use_gpu=False)
+    assert one == again
+    assert len({plain, one, other, named}) == 4
+    assert {text.split()[0] for text in (one, other, named)} == {plain}
+
+
+def test_a_tournament_names_both(tmp_path, docker_engine):
+    first_pixel_dataset(tmp_path / "dataset")
+    write_profile(tmp_path / "profile.json", "mkdir", "mkdirat")
+    write_attack(tmp_path / "submissions/maker", "import os\nos.mkdir('/tmp/new')")
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    path = write_tournament(tmp_path / "tiny.yaml", sandbox="docker", runtime="runc", seccomp="profile.json")
+    play_file(path)
+    ((verdict, log),) = read_index(tmp_path / "out/store", "SELECT verdict, log FROM calls WHERE role = 'attack'")
+    assert verdict == "exit"
+    assert "Operation not permitted" in log
+    provenance = json.loads((tmp_path / "out/provenance.json").read_text())
+    assert all(" runtime=runc seccomp=" in one["container"] for one in provenance["submissions"])
+
+
+def test_an_unknown_runtime_ends_a_run_before_anything_is_called(tmp_path, run_main, capsys):
+    first_pixel_dataset(tmp_path / "dataset")
+    write_attack(tmp_path / "submissions/noop", "pass")
+    rule_defense(tmp_path / "submissions/first_pixel", first_pixel)
+    path = write_tournament(tmp_path / "tiny.yaml", sandbox="docker")
+    assert run_main("run", path, "--runtime", "runsc-of-nobody") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "runsc-of-nobody" in line
+    assert "runc" in line
+    assert not (tmp_path / "out/round.json").exists()
 
 
 # --- the engine itself

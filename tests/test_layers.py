@@ -2,6 +2,7 @@
 to one module: one convenient import undoes either, and nobody notices."""
 
 import ast
+import sys
 
 import pytest
 from helpers import ROOT
@@ -17,18 +18,39 @@ LAYERS = (
     {"plan"},
     # 2: where it runs and where it is kept
     {"index", "sandbox"},
-    {"sandbox.docker_images", "sandbox.failure", "store"},
-    {"sandbox.watch"},
-    {"sandbox.docker", "sandbox.process"},
+    {
+        "sandbox.docker_images",
+        "sandbox.failure",
+        "sandbox.held",
+        "sandbox.launch",
+        "sandbox.listener",
+        "sandbox.rules",
+        "store",
+    },
+    {"sandbox.bench", "sandbox.docker_container", "sandbox.watch"},
+    {"sandbox.docker", "sandbox.process", "sandbox.proof"},
     # 3: playing and publishing
     {"assembly", "calls", "intake", "runner"},
     {"leaderboard", "preparation", "publish"},
-    {"publish.tables"},
+    {"bench", "publish.tables"},
     {"baseline", "terminal", "tournament"},
+    {"check", "check.report"},
+    {"check.budget", "check.conditions", "check.labels", "check.smoke", "check.static", "check.timing"},
+    {"check.honesty", "check.opponents"},
+    {"check.attack", "check.defense"},
+    {"check.session"},
     # 4: commands
     {"commands", "commands.options"},
     {"commands.dataset", "commands.weights"},
-    {"commands.doctor", "commands.gc", "commands.plan", "commands.run", "commands.score", "commands.status"},
+    {
+        "commands.check",
+        "commands.doctor",
+        "commands.gc",
+        "commands.plan",
+        "commands.run",
+        "commands.score",
+        "commands.status",
+    },
     # 5: the command line, which finds commands by their names
     {"cli"},
     {"__main__"},
@@ -41,14 +63,14 @@ CHOOSES_A_BACKEND = {("sandbox", "sandbox.docker")}
 
 ONLY_IN = {
     "yaml": {"config"},
-    "docker": {"sandbox.docker", "sandbox.docker_images"},
-    "requests": {"sandbox.docker"},
+    "docker": {"sandbox.docker", "sandbox.docker_container", "sandbox.docker_images"},
+    "requests": {"sandbox.docker", "sandbox.docker_container"},
     "pandas": {"publish.tables"},
     "PIL": {"images"},
     "sqlite3": {"index"},
     "psutil": {"machine", "sandbox.process"},
     "pydantic": {"config", "dataset", "schema", "submission"},
-    "rich": {"terminal", "commands.plan", "commands.status"},
+    "rich": {"terminal", "commands.doctor", "commands.plan", "commands.status"},
 }
 
 NOWHERE = {
@@ -70,7 +92,14 @@ def name_of(path):
     return ".".join(part for part in parts if part != "__init__")
 
 
-MODULES = {name_of(path): ast.parse(path.read_text()) for path in sorted((ROOT / "harness").rglob("*.py"))}
+ATTEMPTS = ROOT / "harness/sandbox/attempts"
+"""No modules: programs that are copied into a sandbox, two helpers beside each."""
+
+MODULES = {
+    name_of(path): ast.parse(path.read_text())
+    for path in sorted((ROOT / "harness").rglob("*.py"))
+    if path.parent != ATTEMPTS
+}
 
 
 def imports(tree):
@@ -139,3 +168,12 @@ def test_nothing_is_checked_by_assert():
     """`python -O` leaves them out."""
     asserting = [name for name, tree in MODULES.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))]
     assert asserting == []
+
+
+@pytest.mark.parametrize("path", sorted(ATTEMPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_an_attempt_stands_alone(path):
+    """In the container there is nothing but Python, and the helpers beside it."""
+    tree = ast.parse(path.read_text())
+    needed = {name.split(".")[0] for name, _ in imports(tree)} - {"report", "kernel"}
+    assert needed <= sys.stdlib_module_names
+    assert ast.get_docstring(tree)

@@ -9,7 +9,7 @@ from typing import Any
 from harness.config import Tournament, load_tournament, tournament_from_flags
 from harness.errors import UserError
 
-DIRECT = ("name", "epsilon", "batch_size", "limit", "slots", "seed", "rules", "gpu")
+DIRECT = ("name", "epsilon", "batch_size", "limit", "slots", "seed", "rules", "gpu", "runtime")
 """Options that stand for a key of the tournament file (`limit` for the one of its dataset)."""
 
 
@@ -39,7 +39,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         found["versions_per_call"] = 1 if arguments.versions_per_call == "1" else "all"
     if arguments.trust_submissions:
         found["trust_submissions"] = True
-    for key, value in (("output", arguments.output_dir), ("store", arguments.store)):
+    for key, value in (("output", arguments.output_dir), ("store", arguments.store), ("seccomp", arguments.seccomp)):
         if value:
             found[key] = os.path.abspath(value)
     folders = [arguments.attacks_dir, arguments.targeted_attacks_dir, arguments.defenses_dir]

@@ -1,13 +1,14 @@
 """Where a submission runs. A backend is a module with a class `Backend`; this literal table names them all."""
 
 import importlib
+import json
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, UserError
 from harness.records import Limits, Role, Verdict
 from harness.submission import Submission
 
@@ -24,6 +25,9 @@ THREAD_VARIABLES = (
     "TF_NUM_INTRAOP_THREADS",
     "TF_NUM_INTEROP_THREADS",
 )
+
+OPEN_FILES = 8192
+"""How many files one process may have open; a plain Linux login has 1024."""
 
 
 class CallStoppedError(InfrastructureError):
@@ -114,17 +118,37 @@ class Setting:
     """What a backend is told when it is opened.
 
     images: name -> folder with the Dockerfile that builds it. built: digest of a build's context -> image, of
-    earlier builds; what is built is added to it.
+    earlier builds; what is built is added to it. runtime: the engine's runtime that containers run by, None for its
+    default. seccomp: the text of a profile (see `read_profile`) instead of the engine's own.
     """
 
     store_identity: str
     images: Mapping[str, Path]
     say: Callable[[str], None] = lambda line: None
     built: MutableMapping[str, str] = field(default_factory=dict)
+    runtime: str | None = None
+    seccomp: str | None = None
+
+
+def read_profile(path: Path | None) -> str | None:
+    """The text of a seccomp profile in the engine's own form, JSON without blanks; None where there is no path.
+
+    Raises: UserError where it is not there or is no such profile.
+    """
+    if path is None:
+        return None
+    try:
+        profile = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UserError(f"{path}: the seccomp profile cannot be read as JSON ({reason}); mend or replace it") from None
+    if not isinstance(profile, dict) or not str(profile.get("defaultAction", "")).startswith("SCMP_ACT_"):
+        raise UserError(f"{path}: is no seccomp profile, it has no defaultAction SCMP_ACT_...; start from Docker's own")
+    return json.dumps(profile, separators=(",", ":"))
 
 
 def open_sandbox(name: str, setting: Setting) -> Sandbox:
-    """Raises: UserError when the backend is not to be had on this machine."""
+    """Raises: UserError when the backend is not to be had on this machine, or not with this setting."""
     sandbox: Sandbox = importlib.import_module(BACKENDS[name]).Backend(setting)
     return sandbox
 

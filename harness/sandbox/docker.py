@@ -4,22 +4,31 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 import docker
 import requests
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 from docker.models.containers import Container
 from docker.types import DeviceRequest, LogConfig, Mount, Ulimit
 
+from harness.digest import digest_value
 from harness.errors import EngineUnavailableError, InfrastructureError, UserError
 from harness.records import Role, Verdict
-from harness.sandbox import Ending, Job, Setting
+from harness.sandbox import OPEN_FILES, Ending, Job, Setting
+from harness.sandbox.docker_container import (
+    Processes,
+    Statistics,
+    engine_errors,
+    kill_container,
+    read_log,
+    remove_container,
+    wait_aside,
+)
 from harness.sandbox.docker_images import Images
-from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log, start_was_refused
-from harness.sandbox.watch import staged_bytes, watch
+from harness.sandbox.failure import classify, clean_log, start_was_refused
+from harness.sandbox.watch import Quota, watch
 from harness.submission import Submission
 
 STORE_LABEL = "adversarial-harness.store"
@@ -27,9 +36,6 @@ CALL_LABEL = "adversarial-harness.call"
 NOBODY = "65534:65534"
 TEMPORARY_BYTES = 1 << 30
 """Size of /tmp and of /dev/shm, counted against the memory limit like any other memory."""
-
-STATISTICS_SECONDS = 1.0
-"""How often memory use is asked for; a call that ends before is too short to have it known."""
 
 NO_ENGINE = (
     "docker: no engine answers at {where}; start one (systemctl start docker), set DOCKER_HOST, "
@@ -43,6 +49,16 @@ def engine_answers() -> bool:
         _connect().close()
     except (DockerException, requests.RequestException):
         return False
+    return True
+
+
+def has_image(name: str) -> bool:
+    """Whether the engine has an image of that name. Raises: InfrastructureError where there is no engine."""
+    with engine_errors(), closing(_connect()) as engine:
+        try:
+            engine.images.get(name)
+        except ImageNotFound:
+            return False
     return True
 
 
@@ -82,9 +98,19 @@ class Backend:
             where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
             raise UserError(NO_ENGINE.format(where=where)) from None
         self._setting = setting
+        self._check_runtime()
         self._images = Images(self._engine, setting)
         # As root we take an identity that owns nothing; else our own, so that we can remove what was written.
         self._user = NOBODY if os.geteuid() == 0 else f"{os.geteuid()}:{os.getegid()}"
+
+    def _check_runtime(self) -> None:
+        """Raises: UserError where the engine has no runtime of that name."""
+        wanted = self._setting.runtime
+        with engine_errors():
+            there = sorted(self._engine.info().get("Runtimes") or ()) if wanted else []
+        if wanted and wanted not in there:
+            self._engine.close()
+            raise UserError(f"runtime: the engine has none called {wanted}; it has {', '.join(there)}")
 
     def check(self) -> None:
         try:
@@ -96,28 +122,33 @@ class Backend:
         self._engine.close()
 
     def sweep(self) -> int:
-        with _engine_errors():
+        with engine_errors():
             left = self._engine.containers.list(
                 all=True, ignore_removed=True, filters={"label": f"{STORE_LABEL}={self._setting.store_identity}"}
             )
             for container in left:
-                _remove(container)
+                remove_container(container)
         return len(left)
 
     def prepare(self, submission: Submission, use_gpu: bool) -> str:
-        with _engine_errors():
-            return self._images.image_of(submission, use_gpu)
+        """The id of the image; a runtime or a profile is named after it, for under another one it may act otherwise."""
+        with engine_errors():
+            image = self._images.image_of(submission, use_gpu)
+        runtime, profile = self._setting.runtime, self._setting.seccomp
+        added = [f"runtime={runtime}"] if runtime else []
+        added += [f"seccomp={digest_value('seccomp', json.loads(profile))}"] if profile else []
+        return " ".join([image, *added])
 
     def run(self, job: Job, stop: threading.Event) -> Ending:
-        with _engine_errors():
+        with engine_errors():
             container = self._create(job)
             try:
                 return self._play(container, job, stop)
             finally:
-                _remove(container)
+                remove_container(container)
 
     def _play(self, container: Container, job: Job, stop: threading.Event) -> Ending:
-        staged, started = staged_bytes(job), time.monotonic()
+        quota, started = Quota(job, Processes(container).look), time.monotonic()
         try:
             container.start()
         except APIError as error:
@@ -127,10 +158,10 @@ class Backend:
                 raise
             log = clean_log(f"the entry point cannot be started: {error.explanation}".encode())
             return Ending(Verdict.EXIT, code, time.monotonic() - started, 0, log)
-        finished, statistics = _wait_aside(container), _Statistics(self._engine, container)
-        kill = watch(job, staged, finished, stop, statistics.look)
-        if kill is not None:
-            _kill(container)
+        finished, statistics = wait_aside(container), Statistics(self._engine, container)
+        kill = watch(job, quota, finished, stop, statistics.look)
+        if kill:
+            kill_container(container)
             finished.wait(30)
         seconds = time.monotonic() - started
         container.reload()
@@ -139,44 +170,60 @@ class Backend:
             raise InfrastructureError(f"the engine lost track of container {container.short_id}")
         verdict = classify(state["ExitCode"], out_of_memory=state["OOMKilled"], kill=kill)
         peak = job.limits.memory if verdict is Verdict.OUT_OF_MEMORY else statistics.peak
-        return Ending(verdict, state["ExitCode"], seconds, peak, _read_log(container, kill))
+        return Ending(verdict, state["ExitCode"], seconds, peak, read_log(container, kill))
 
     def _create(self, job: Job) -> Container:
-        target = "/output_data" if job.role is Role.DEFENSE else "/output_images"
         _open_to_nobody(job)
-        gpus = [DeviceRequest(device_ids=[job.gpu], capabilities=[["gpu"]])] if job.gpu is not None else None
-        limits = job.limits
-        temporary = min(TEMPORARY_BYTES, limits.memory)
-        in_memory = f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"
-        mounts = {"/input_images": job.inputs, target: job.output, "/code": job.code}
         return self._engine.containers.create(
-            job.runtime,
-            job.arguments("/input_images", target),
-            user=self._user,
+            _image(job),
+            job.arguments("/input_images", _output_folder(job)),
             working_dir="/code",
             environment=job.environment() | {"HOME": "/tmp"},
-            mounts=[
+            labels={STORE_LABEL: self._setting.store_identity, CALL_LABEL: job.token},
+            init=True,
+            use_config_proxy=False,  # a proxy's password is nothing for a stranger
+            log_config=LogConfig(type="json-file", config={"max-size": "512k", "max-file": "2"}),
+            **self._isolation(),
+            **self._file_systems(job),
+            **self._limits(job),
+        )
+
+    def _isolation(self) -> dict[str, Any]:
+        profile = self._setting.seccomp
+        return {
+            "user": self._user,
+            "network_mode": "none",
+            "ipc_mode": "private",
+            "cap_drop": ["ALL"],
+            "security_opt": ["no-new-privileges", *([f"seccomp={profile}"] if profile else [])],
+            "runtime": self._setting.runtime,
+        }
+
+    def _file_systems(self, job: Job) -> dict[str, Any]:
+        mounts = {"/input_images": job.inputs, _output_folder(job): job.output, "/code": job.code}
+        temporary = min(TEMPORARY_BYTES, job.limits.memory)
+        in_memory = f"rw,exec,nosuid,nodev,mode=1777,size={temporary}"
+        return {
+            "read_only": True,
+            "mounts": [
                 Mount(place, str(folder), type="bind", read_only=folder == job.inputs)
                 for place, folder in mounts.items()
             ],
-            labels={STORE_LABEL: self._setting.store_identity, CALL_LABEL: job.token},
-            network_mode="none",
-            read_only=True,
-            tmpfs=dict.fromkeys({"/tmp", *self._declared_volumes(job.runtime)} - mounts.keys(), in_memory),
-            shm_size=temporary,
-            cap_drop=["ALL"],
-            security_opt=["no-new-privileges"],
-            pids_limit=limits.pids,
-            mem_limit=limits.memory,
-            memswap_limit=limits.memory,
-            cpuset_cpus=",".join(map(str, job.cores)),
-            device_requests=gpus,
-            ipc_mode="private",
-            init=True,
-            ulimits=[Ulimit(name="fsize", soft=job.largest_file, hard=job.largest_file)],
-            use_config_proxy=False,  # a proxy's password is nothing for a stranger
-            log_config=LogConfig(type="json-file", config={"max-size": "512k", "max-file": "2"}),
-        )
+            "tmpfs": dict.fromkeys({"/tmp", *self._declared_volumes(_image(job))} - mounts.keys(), in_memory),
+            "shm_size": temporary,
+        }
+
+    def _limits(self, job: Job) -> dict[str, Any]:
+        gpus = [DeviceRequest(device_ids=[job.gpu], capabilities=[["gpu"]])] if job.gpu is not None else None
+        bounds = {"fsize": job.largest_file, "nofile": OPEN_FILES, "core": 0}
+        return {
+            "pids_limit": job.limits.pids,
+            "mem_limit": job.limits.memory,
+            "memswap_limit": job.limits.memory,
+            "cpuset_cpus": ",".join(map(str, job.cores)),
+            "ulimits": [Ulimit(name=name, soft=bound, hard=bound) for name, bound in bounds.items()],
+            "device_requests": gpus,
+        }
 
     def _declared_volumes(self, image: str) -> list[str]:
         """Folders that the engine would make writable without a limit, because the image says VOLUME."""
@@ -184,41 +231,14 @@ class Backend:
         return list(config.get("Volumes") or {})
 
 
-class _Statistics:
-    """The highest memory use that the engine reported, in bytes."""
-
-    def __init__(self, engine: docker.DockerClient, container: Container) -> None:
-        self.peak = 0
-        self._engine = engine
-        self._container = container
-        self._next = time.monotonic() + STATISTICS_SECONDS
-
-    def look(self) -> None:
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + STATISTICS_SECONDS
-        try:
-            stats: dict[str, Any] = self._engine.api.stats(str(self._container.id), stream=False, one_shot=True)
-        except (APIError, json.JSONDecodeError):  # the container ended in between
-            return
-        memory = stats.get("memory_stats") or {}
-        self.peak = max(self.peak, memory.get("max_usage", 0), memory.get("usage", 0))
+def _output_folder(job: Job) -> str:
+    """Where the container has its output folder."""
+    return "/output_data" if job.role is Role.DEFENSE else "/output_images"
 
 
-def _wait_aside(container: Container) -> threading.Event:
-    """An event that is set when the container has ended, or when the engine can no longer tell."""
-    finished = threading.Event()
-
-    def wait() -> None:
-        try:
-            container.wait(timeout=None)
-        except (DockerException, requests.RequestException):
-            pass  # what became of the container is asked of the engine right after
-        finally:
-            finished.set()
-
-    threading.Thread(target=wait, daemon=True).start()
-    return finished
+def _image(job: Job) -> str:
+    """The image's id, without what `prepare` may have added to it."""
+    return job.runtime.split()[0]
 
 
 def _open_to_nobody(job: Job) -> None:
@@ -227,41 +247,3 @@ def _open_to_nobody(job: Job) -> None:
     job.output.chmod(0o777)
     for folder, _, _ in os.walk(job.code):
         os.chmod(folder, 0o777)
-
-
-def _read_log(container: Container, kill: Kill | None) -> str:
-    """The log as far as the engine kept it (LogConfig bounds that), its middle left out where it is long."""
-    kept = container.logs(stdout=True, stderr=True)
-    half = LOG_BYTES // 2
-    tail = kept[half:][-half:]
-    return clean_log(kept[:half], tail, len(kept) - len(kept[:half]) - len(tail), kill)
-
-
-def _kill(container: Container) -> None:
-    try:
-        container.kill()
-    except APIError:
-        container.reload()
-        if container.attrs["State"]["Running"]:
-            raise
-
-
-def _remove(container: Container) -> None:
-    try:
-        container.remove(force=True, v=True)
-    except NotFound:
-        return
-    except APIError as error:
-        if error.status_code != requests.codes.conflict:  # conflict: a removal is already under way
-            raise
-
-
-@contextmanager
-def _engine_errors() -> Iterator[None]:
-    """What the engine could not do is our failure, never the submission's."""
-    try:
-        yield
-    except requests.ConnectionError as error:
-        raise EngineUnavailableError(f"the Docker engine does not answer ({error})") from None
-    except (DockerException, requests.RequestException) as error:
-        raise InfrastructureError(f"the Docker engine failed: {error}") from None

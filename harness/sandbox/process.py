@@ -8,7 +8,6 @@ import errno
 import filecmp
 import importlib.metadata
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -16,18 +15,18 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import psutil
 
 from harness.digest import digest_local, digest_value
-from harness.errors import InfrastructureError
+from harness.errors import InfrastructureError, UserError
 from harness.records import Limits, Verdict
-from harness.sandbox import Ending, Job, Setting
+from harness.sandbox import OPEN_FILES, Ending, Job, Setting, launch
 from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log
-from harness.sandbox.watch import staged_bytes, watch
+from harness.sandbox.watch import Quota, watch
 from harness.submission import Submission, UnavailableError
 from harness.trees import remove_tree
 
@@ -38,6 +37,11 @@ CALL_VARIABLE = "HARNESS_CALL"
 """Carried by everything that a call starts, so that even what left its session is found and ended."""
 
 NO_CONTAINERS = "its container image is built from its own Dockerfile, and the process sandbox has no containers"
+
+LAUNCH = (sys.executable, "-I", "-S", str(launch.__file__))
+
+END_SECONDS = 5.0
+"""How long the launcher may take to end what it began."""
 
 OUR_OWN = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ETXTBSY)
 """Why a program may not start through no fault of its own. ETXTBSY: another thread began a process while this
@@ -51,6 +55,8 @@ class Backend:
     isolates = False
 
     def __init__(self, setting: Setting) -> None:
+        if setting.runtime or setting.seccomp:
+            raise UserError("runtime, seccomp: the process sandbox has no containers; use --sandbox docker, or neither")
         self._setting = setting
         self._runtime = environment_digest()
 
@@ -85,14 +91,14 @@ class Backend:
     def run(self, job: Job, stop: threading.Event) -> Ending:
         temporary = Path(tempfile.mkdtemp(prefix=self._prefix))
         try:
-            return self._run(job, stop, str(temporary))
+            return self._run(job, stop, temporary)
         finally:
             remove_tree(temporary)
 
-    def _run(self, job: Job, stop: threading.Event, temporary: str) -> Ending:
-        staged, started = staged_bytes(job), time.monotonic()
+    def _run(self, job: Job, stop: threading.Event, temporary: Path) -> Ending:
+        started = time.monotonic()
         try:
-            process = self._start(job, temporary)
+            process = self._start(job, str(temporary))
         except OSError as error:
             if error.errno in OUR_OWN:
                 raise
@@ -100,30 +106,36 @@ class Backend:
             return Ending(Verdict.EXIT, code, 0.0, 0, f"the entry point cannot be started: {error.strerror}")
         log, family = _Log(process), _Family(process.pid, job.limits)
         try:
-            _limit(process.pid, job)
-            kill = watch(job, staged, _wait_aside(process), stop, family.look)
+            quota = Quota(job, family.pids, [temporary])
+            kill = watch(job, quota, _wait_aside(process), stop, family.look)
             seconds = time.monotonic() - started
         finally:
-            family.look()  # who is seen now is ended even where it left the session and dropped the mark
-            _kill_session(process.pid)
-            family.kill()
+            _end(process, family)
             _kill_marked(CALL_VARIABLE, job.token)
-            process.wait()
         code = process.returncode if process.returncode >= 0 else 128 - process.returncode  # as shells and engines say
         verdict = classify(code, out_of_memory=False, kill=kill)
         return Ending(verdict, code, seconds, family.peak, log.text(kill))
 
     def _start(self, job: Job, temporary: str) -> subprocess.Popen[bytes]:
-        with _on_cores(job.cores):
-            return subprocess.Popen(
-                job.arguments(str(job.inputs), str(job.output)),
-                cwd=job.code,
-                env=self._environment(job, temporary),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        """Raises: OSError where the program cannot be started, InfrastructureError where its cores are not there."""
+        heard, said = os.pipe2(os.O_CLOEXEC)
+        limits = [str(job.largest_file), str(OPEN_FILES), ",".join(map(str, job.cores)), str(said)]
+        with open(heard, "rb") as report:
+            try:
+                process = subprocess.Popen(
+                    [*LAUNCH, *limits, *job.arguments(str(job.inputs), str(job.output))],
+                    cwd=job.code,
+                    env=self._environment(job, temporary),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=[said],
+                )
+            finally:
+                os.close(said)
+            _check_start(process, report.read(), job)
+        return process
 
     def _environment(self, job: Job, temporary: str) -> dict[str, str]:
         """Nothing of the caller's environment but a path that begins with our own Python."""
@@ -147,7 +159,7 @@ def environment_digest() -> str:
 
 
 class _Family:
-    """The process and its descendants: their memory and their number against the limits."""
+    """The descendants of the launcher: their memory and their number against the limits."""
 
     def __init__(self, pid: int, limits: Limits) -> None:
         self.peak = 0
@@ -161,9 +173,20 @@ class _Family:
             with suppress(psutil.Error):
                 process.kill()
 
+    def pids(self) -> list[int]:
+        """Those of the living."""
+        return [process.pid for process in self._living()]
+
+    def _living(self) -> list[psutil.Process]:
+        """Without the launcher, which is ours."""
+        try:
+            return psutil.Process(self._pid).children(recursive=True)
+        except psutil.Error:
+            return []
+
     def look(self) -> Kill | None:
         memory, tasks = 0, 0
-        for process in _descendants(self._pid):
+        for process in self._living():
             self._seen.add(process)
             with suppress(psutil.Error):
                 memory += process.memory_info().rss
@@ -203,25 +226,27 @@ class _Log:
         return clean_log(bytes(self._head), bytes(self._tail), self._left_out, kill)
 
 
-@contextmanager
-def _on_cores(cores: tuple[int, ...]) -> Iterator[None]:
-    """What this thread starts in the block begins its life on `cores`: a limit set later could come too late."""
-    before = os.sched_getaffinity(0)
-    try:
-        os.sched_setaffinity(0, cores)
-    except OSError as error:
-        raise InfrastructureError(f"the cores {cores} are not to be had ({error.strerror})") from None
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
+def _check_start(process: subprocess.Popen[bytes], report: bytes, job: Job) -> None:
+    """Raises what kept the program from being started, which is what the launcher has left in `report`."""
+    if not report:
+        return
+    process.communicate()
+    what, number = report.decode().split()
+    reason = os.strerror(int(number))
+    if what == "cores":
+        raise InfrastructureError(f"the cores {job.cores} are not to be had ({reason})")
+    raise OSError(int(number), reason)
 
 
-def _limit(pid: int, job: Job) -> None:
-    """Limits that the kernel keeps. RLIMIT_AS is not among them: torch reserves far more than it uses."""
-    with suppress(ProcessLookupError):
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (job.largest_file, job.largest_file))
-        resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
+def _end(process: subprocess.Popen[bytes], family: "_Family") -> None:
+    """The launcher ends everybody and itself; where it cannot, for it was stopped or killed, we do."""
+    family.look()  # who is seen now is ended also where the launcher is not there to do it
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    _kill_session(process.pid)
+    family.kill()
+    process.wait()
 
 
 def _wait_aside(process: subprocess.Popen[bytes]) -> threading.Event:
@@ -235,27 +260,23 @@ def _wait_aside(process: subprocess.Popen[bytes]) -> threading.Event:
     return finished
 
 
-def _descendants(pid: int) -> list[psutil.Process]:
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
 def _kill_session(session: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(session, signal.SIGKILL)
 
 
 def _kill_marked(variable: str, value: str) -> int:
-    """Ends every process whose environment carries the mark, again and again until none is left."""
+    """Ends every process whose environment carries the mark, with all that it started, until none is left."""
     killed = 0
     for _ in range(10):
         marked = [process for process in _others() if _mark(process, variable) == value]
         if not marked:
             break
+        family = set(marked)
         for process in marked:
+            with suppress(psutil.Error):
+                family.update(process.children(recursive=True))
+        for process in family:
             with suppress(psutil.Error):
                 process.kill()
                 killed += 1
