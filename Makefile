@@ -19,7 +19,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-bu
 # PyTorch pins its CUDA packages itself, and only builds with CUDA have them: neither they nor a local version is our pin.
 STRIP := sed -i -E -e '/^(cuda|nvidia|triton)[a-z0-9-]*==/d' -e 's/^([a-z0-9-]+==[^+ ]+)\+[^ ]*/\1/'
 
-.PHONY: help venv run test results paper lock kit-image clean
+.PHONY: help venv run test results security paper lock kit-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,10 @@ test: venv ## lint, types, all tests
 results: venv ## play tournaments/transfer.yaml on DEV=FOLDER (images/, dev_dataset.csv) and write docs/results.md
 	@$(BIN)/harness run tournaments/transfer.yaml --limit 100 --dataset-dir $(if $(DEV),$(DEV),dataset/nips2017_dev)
 	@$(BIN)/python docs/results.py runs/transfer
+
+security: venv ## try every hostile submission and escape (needs an engine) and write docs/security.md
+	@$(BIN)/pytest --quiet --junitxml=.venv/hostile.xml tests/test_hostile_*.py tests/test_cheating.py tests/test_proof.py
+	@$(BIN)/python docs/security.py .venv/hostile.xml
 
 paper: venv ## train and attack what docs/paper.md is about, three seeds (hours), and write it; MNIST=, CIFAR10= name data
 	@$(BIN)/python -m training measure mnist --seeds 0 1 2 $(if $(MNIST),--from $(MNIST))

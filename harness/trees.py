@@ -5,9 +5,13 @@ import os
 import secrets
 import shutil
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 from harness.digest import IGNORED_NAMES
+
+SOME = 10_000
+"""Entries of a folder that are looked at together."""
 
 
 def copy_tree(source: Path, target: Path, *, link: bool = False) -> None:
@@ -68,16 +72,27 @@ def remove_tree(folder: Path) -> None:
 
 
 def _empty(handle: int, place: Path) -> list[Path]:
-    """Removes the files of an open folder and moves its folders to `place`; where they are now is returned."""
-    moved = []
-    with os.scandir(handle) as entries:
-        found = list(entries)
-    for entry in found:
-        with suppress(OSError):
-            if entry.is_dir(follow_symlinks=False):
-                aside = place / f".{secrets.token_hex(8)}"
-                os.rename(entry.name, aside, src_dir_fd=handle)
-                moved.append(aside)
-            else:
-                os.unlink(entry.name, dir_fd=handle)
+    """Removes the files of an open folder and moves its folders to `place`; where they are now is returned.
+
+    Some at a time: a list of the millions that a quota may allow would be half a gigabyte.
+    """
+    moved: list[Path] = []
+    removed = 1
+    while removed:
+        with os.scandir(handle) as entries:
+            found = list(islice(entries, SOME))
+        removed = sum(_remove_entry(entry, handle, place, moved) for entry in found)
     return moved
+
+
+def _remove_entry(entry: os.DirEntry[str], handle: int, place: Path, moved: list[Path]) -> bool:
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            aside = place / f".{secrets.token_hex(8)}"
+            os.rename(entry.name, aside, src_dir_fd=handle)
+            moved.append(aside)
+        else:
+            os.unlink(entry.name, dir_fd=handle)
+    except OSError:
+        return False
+    return True
