@@ -53,9 +53,8 @@ def tables(cases: Iterable[Case]) -> Iterator[str]:
     yield "| group | attempts | under `docker` | under `process` | nothing is run |"
     yield "|---|---:|---:|---:|---:|"
     for group in groups:
-        own = [case for case in cases if case.group == group]
-        counts = [_count([case for case in own if case.sandbox == sandbox]) for sandbox in (*SANDBOXES, NOTHING_RUNS)]
-        yield f"| {group} | {len({case.attempt for case in own})} | {' | '.join(counts)} |"
+        yield _counts(group, [case for case in cases if case.group == group])
+    yield _counts("all", cases)
     for group in groups:
         yield ""
         yield f"### {group[0].upper()}{group[1:]}"
@@ -63,6 +62,12 @@ def tables(cases: Iterable[Case]) -> Iterator[str]:
         yield "| attempt | rule | result |"
         yield "|---|---|---|"
         yield from _rows(case for case in cases if case.group == group)
+
+
+def _counts(name: str, cases: list[Case]) -> str:
+    attempts = {(case.group, case.attempt) for case in cases}
+    counts = [_count([case for case in cases if case.sandbox == sandbox]) for sandbox in (*SANDBOXES, NOTHING_RUNS)]
+    return f"| {name} | {len(attempts)} | {' | '.join(counts)} |"
 
 
 def _count(cases: list[Case]) -> str:
