@@ -1,12 +1,19 @@
-"""The SQLite index of a store: which calls were made, what they produced, what every defense answered."""
+"""The SQLite index of a store: which calls were made, what they produced, what every defense answered.
+
+It is a write-ahead log with `synchronous = NORMAL`: a kill loses nothing that was recorded; a power cut may lose the
+last outcomes, each of them whole, and their calls are made again.
+"""
 
 import json
+import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.records import Fault, ImageAudit, Outcome, Role, Verdict, WorkUnit
@@ -14,6 +21,12 @@ from harness.records import Fault, ImageAudit, Outcome, Role, Verdict, WorkUnit
 SCHEMA_VERSION = 1
 
 UNREADABLE = "{}: the index cannot be read ({}); move the store away and run again"
+UNWRITABLE = "{}: the index cannot be written ({}); make room or mend its rights, and run again"
+
+FROM_DISK = (sqlite3.DatabaseError, ValueError, TypeError)
+"""What damaged pages raise. Text that is no UTF-8 and words that are none of ours are ValueErrors."""
+
+OUR_MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
 
 TABLES = """
 CREATE TABLE sources (digest TEXT PRIMARY KEY, canonical TEXT NOT NULL) WITHOUT ROWID;
@@ -67,37 +80,51 @@ class Index:
         """Opens the database at `path`, making it where there is none. Raises: UserError if it is none of ours."""
         self._path = path
         self._lock = threading.Lock()
-        try:
-            self._database = sqlite3.connect(path, timeout=30, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = NORMAL")
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                self._database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-        except sqlite3.DatabaseError as error:
-            raise UserError(UNREADABLE.format(path, error)) from None
-        if version not in (0, SCHEMA_VERSION):
-            raise UserError(f"{path}: was made by another version of the harness; choose another output")
+        with self._unwritable():
+            if not path.exists():
+                _make(path)
+            self._database = sqlite3.connect(_address(path), uri=True, timeout=30, check_same_thread=False)
+            try:
+                self._check()
+            except BaseException:
+                self._database.close()
+                raise
+
+    def _check(self) -> None:
+        self._database.execute("PRAGMA synchronous = NORMAL")
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version == 0:
+            raise UserError(UNREADABLE.format(self._path, "it is empty"))
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{self._path}: was made by another version of the harness; choose another output")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """Raises: UserError when what is on the disk is no database any more."""
+        """Raises: UserError when what is on the disk is no database of ours any more."""
         try:
             with self._lock:
                 yield
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:  # those below it are our own mistakes, or a full disk
-                raise
+        except OUR_MISTAKES:
+            raise
+        except FROM_DISK as error:
             raise UserError(UNREADABLE.format(self._path, error)) from None
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """One transaction. Raises: UserError when the disk does not take it."""
+        """One transaction. Raises: UserError when the disk does not take it, or is damaged."""
+        with self._unwritable(), self._lock, self._database:
+            yield
+
+    @contextmanager
+    def _unwritable(self) -> Iterator[None]:
         try:
-            with self._reading(), self._database:
-                yield
+            yield
         except sqlite3.OperationalError as error:
-            raise UserError(f"{self._path}: the index cannot be written ({error}); make room and run again") from None
+            raise UserError(UNWRITABLE.format(self._path, error)) from None
+        except OUR_MISTAKES:
+            raise
+        except FROM_DISK as error:
+            raise UserError(UNREADABLE.format(self._path, error)) from None
 
     def canonical_of(self, sources: Iterable[str]) -> dict[str, str]:
         """Digest of a dataset's file -> digest of its canonical image, for those that are known."""
@@ -124,8 +151,8 @@ class Index:
                 "SELECT image, digest, fault, raw_linf, clipped, linf, l2, mean_abs FROM audits"
                 " WHERE key = ? ORDER BY position",
                 (key,),
-            ).fetchall()
-        return [ImageAudit(row[0], row[1], Fault(row[2]) if row[2] else None, *row[3:]) for row in rows]
+            )
+            return [ImageAudit(row[0], row[1], Fault(row[2]) if row[2] else None, *row[3:]) for row in rows]
 
     def record(self, unit: WorkUnit, label: str, outcome: Outcome, finished: str) -> None:
         """Writes one outcome and all that it produced, in one transaction."""
@@ -161,13 +188,8 @@ class Index:
         wanted = set(players)
         columns = ", ".join(CallRecord.__dataclass_fields__)
         with self._reading():
-            rows = self._database.execute(f"SELECT {columns} FROM calls ORDER BY number").fetchall()
-        records = [CallRecord(*row) for row in rows if row[2] in wanted]
-        return [
-            CallRecord(**(vars(one) | {"role": Role(one.role), "verdict": Verdict(one.verdict),
-                                       "faults": json.loads(str(one.faults))}))
-            for one in records
-        ]  # fmt: skip
+            rows = self._database.execute(f"SELECT {columns} FROM calls ORDER BY number")
+            return [_call_record(row) for row in rows if row[2] in wanted]
 
     def built_images(self) -> dict[str, str]:
         """Digest of a build's context -> the image that it became."""
@@ -223,3 +245,29 @@ class Index:
 
     def close(self) -> None:
         self._database.close()
+
+
+def _address(path: Path) -> str:
+    """Whoever reads a write-ahead log makes files beside it; where that cannot be and there is no log, nobody writes,
+    and the file alone is all there is."""
+    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
+    return path.absolute().as_uri() + ("?immutable=1" if alone else "")
+
+
+def _make(path: Path) -> None:
+    """An index without a row, beside `path` and then under its name: whole or not at all, whoever else makes one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with closing(sqlite3.connect(temporary)) as database:
+            database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+            database.execute("PRAGMA journal_mode = WAL")  # last, so that all there is stands in the file itself
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        for left in path.parent.glob(f"{temporary.name}*"):
+            left.unlink()
+
+
+def _call_record(row: tuple[Any, ...]) -> CallRecord:
+    one = CallRecord(*row)
+    return replace(one, role=Role(one.role), verdict=Verdict(one.verdict), faults=json.loads(str(one.faults)))

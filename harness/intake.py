@@ -68,11 +68,10 @@ def check_unchanged(images: Iterable[RoundImage], dataset: Dataset, output: Path
     _refuse([picture for picture in dataset.pictures if picture.id in changed])
 
 
-def check_untouched(images: Iterable[RoundImage], dataset: Dataset, since: float) -> None:
-    """The same for files that were touched after `since` (seconds since 1970)."""
+def check_untouched(images: Iterable[RoundImage], dataset: Dataset) -> None:
+    """The same at a run's end. Every file is read again: times tell nothing where somebody sets the clock."""
     sources = {image.id: image.source for image in images}
-    touched = [picture for picture in dataset.pictures if _touched(picture.path) >= since]
-    _refuse([picture for picture in touched if _digest_or_none(picture.path) != sources[picture.id]])
+    _refuse([picture for picture in dataset.pictures if _digest_or_none(picture.path) != sources[picture.id]])
 
 
 def _refuse(changed: list[Picture]) -> None:
@@ -128,14 +127,6 @@ def _read(picture: Picture) -> bytes:
 
 def _digest(picture: Picture) -> str:
     return digest_bytes(_read(picture))
-
-
-def _touched(path: Path) -> float:
-    """The time of the last change of the file or of what its name stands for; nobody can set that one back."""
-    try:
-        return max(path.lstat().st_ctime, path.stat().st_ctime)
-    except OSError:
-        return float("inf")
 
 
 def _digest_or_none(path: Path) -> str | None:

@@ -11,6 +11,7 @@ from harness.round import Round
 from harness.scoring import (
     NO_ANSWER,
     POLICIES,
+    UNKNOWN,
     Flags,
     Points,
     ScoreTable,
@@ -37,6 +38,7 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
         "tournament": round_.tournament,
         "complete": table.holes == 0,
         "missing_answers": table.holes,
+        "holes": _holes(table),
         "rules": rules,
         "missing_output_policy": POLICIES[rules],
         "dataset": {"name": round_.dataset, "digest": round_.dataset_digest, "images": len(table.images)},
@@ -49,6 +51,16 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
         "unavailable": [asdict(one) for one in round_.unavailable],
         "matrices": _matrices(table, points),
     }
+
+
+def _holes(table: ScoreTable) -> list[Row]:
+    """Which answers are not known: how many of each pair that lacks some; attack None: on the clean images."""
+    unknown = np.concatenate([(table.clean == UNKNOWN)[None], (table.labels == UNKNOWN).sum(axis=1)]).sum(axis=-1)
+    attacks = (None, *table.attacks)
+    return [
+        {"attack": attacks[row], "defense": table.defenses[column], "missing_answers": int(unknown[row, column])}
+        for row, column in np.argwhere(unknown)
+    ]
 
 
 def _defense_rows(round_: Round, table: ScoreTable, points: Points) -> list[Row]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from harness.errors import InfrastructureError, StoreDamagedError, UserError
+from harness.errors import EngineUnavailableError, InfrastructureError, StoreDamagedError, UserError
 from harness.executors import Executor
 from harness.plan import DefenseQueue, Player, attack_call
 from harness.records import Call, ImageAudit, Outcome, Role
@@ -20,6 +20,11 @@ MAX_ATTEMPTS = 3
 """How often a call is tried whose failure is ours."""
 
 BACK_OFF_SECONDS = 1.0
+"""Before the first time that something is tried again; twice as long before each further one."""
+
+MAX_CHECKS = 5
+"""How often a sandbox is asked whether it answers again: long enough for an engine that is started anew."""
+
 LOOK_SECONDS = 1.0
 """How often the display is told how far it is, and a signal or a due retry is looked for, at the least."""
 
@@ -100,6 +105,8 @@ class Runner:
             self._display.progress(self._progress(executor), executor.running)
         finally:
             executor.close()
+        if self._attempts:  # a call that our own side failed at may have left its container
+            self._sandbox.sweep()
 
     # --- what to do next
 
@@ -171,7 +178,9 @@ class Runner:
         elif isinstance(result, OSError) and result.errno in NO_SPACE:
             raise UserError(f"{self._store.path}: cannot be written ({result.strerror}); make room and run again")
         elif isinstance(result, StoreDamagedError):
-            raise StoreDamagedError(f"{self._store.path}: {result}; run the same command again to make it anew")
+            others = self._store.remove_damaged()
+            rest = f" (and {others} more objects)" if others else ""
+            raise StoreDamagedError(f"{self._store.path}: {result}{rest}; run the same command again to make it anew")
         elif isinstance(result, InfrastructureError | OSError):
             self._retry(call, result)
         else:
@@ -181,15 +190,25 @@ class Runner:
         """Our own failure: noted, tried again after a while, given up after MAX_ATTEMPTS, never scored."""
         key = call.unit.key
         self._store.index.record_attempt(key, call.unit.player, call.label, str(error), _now())
-        self._sandbox.check()
         self._attempts[key] += 1
         again = self._attempts[key] < MAX_ATTEMPTS
         self._display.failed(call, error, again)
+        self._wait_for_sandbox()
         if again:
-            due = time.monotonic() + BACK_OFF_SECONDS * 2 ** (self._attempts[key] - 1)
-            self._retries.append((due, call))
+            self._retries.append((time.monotonic() + _back_off(self._attempts[key]), call))
         else:
             self.given_up.append(f"{call.label}: {error}")
+
+    def _wait_for_sandbox(self) -> None:
+        """Raises: EngineUnavailableError when it does not answer after MAX_CHECKS."""
+        for number in range(1, MAX_CHECKS + 1):
+            try:
+                self._sandbox.check()
+                break
+            except EngineUnavailableError:
+                if number == MAX_CHECKS:
+                    raise
+                time.sleep(_back_off(number))
 
     def _progress(self, executor: Executor) -> Progress:
         """Counts what is left; an image that is still to be made counts once for each defense."""
@@ -231,6 +250,11 @@ class _Pace:
                 return None
             total += images * self._seconds[name] / self._images[name] if images else 0.0
         return total / slots
+
+
+def _back_off(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return BACK_OFF_SECONDS * float(2 ** (failures - 1))
 
 
 def _now() -> str:

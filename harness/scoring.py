@@ -13,7 +13,7 @@ NO_ANSWER = -1
 """In place of a label where the defense gave none that counts."""
 
 UNKNOWN = -2
-"""In place of a label where the defense was not asked yet: the round is incomplete."""
+"""In place of a label where the defense was not asked yet: the round is incomplete. It is a point for nobody."""
 
 Labels = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
@@ -81,7 +81,7 @@ def count_points(table: ScoreTable, rules: str) -> Points:
     shown = table.valid[:, :, None, :]
     correct, hit = correct & shown, hit & shown
     if rules == "nips17-dev":
-        return Points(correct, ~correct, hit, attacks, defenses)
+        return Points(correct, ~correct & (table.labels != UNKNOWN), hit, attacks, defenses)
     if rules != "nips17-final":
         raise ValueError(f"no rule set {rules!r}; there are {', '.join(POLICIES)}")
     attacks = np.asarray(table.valid.all(axis=(1, 2)))

@@ -1,9 +1,11 @@
 """What is known: content-addressed objects in a folder, and an SQLite index of outcomes and predictions.
 
 An object is there whole or not at all, and the index names it only after that; one transaction records one
-outcome. So the harness may be killed at any moment: what was recorded stays, what was not is done again.
+outcome. So the harness may be killed at any moment: what was recorded stays, what was not is done again. Objects are
+not forced to the disk one by one: one that a power cut spoilt is found by its digest, removed and made again.
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -22,6 +24,9 @@ from harness.weights import Weights, rewritten
 ABOUT = """This folder is a store of the adversarial-harness: images and answers that were computed once.
 It can be deleted whole; everything in it is then computed again. `harness gc` removes what no run needs.
 """
+
+ROOM_BYTES = 1 << 20
+"""With less than this free, what a call left out may be the full disk's fault and not the submission's."""
 
 
 class Store:
@@ -60,21 +65,45 @@ class Store:
             except BlockingIOError:
                 raise UserError(f"{self.path}: another harness is at work on this store; wait for it to end") from None
             self._clear_work()
-            yield
+            self.remove_unfinished()
+            try:
+                yield
+            finally:  # again: what a killed harness left alive may have gone on writing until it was swept
+                self._clear_work()
 
     def _clear_work(self) -> None:
-        for leftover in self.work.iterdir():
+        for leftover in (*self.work.iterdir(), *self.code.glob(".*")):
             remove_tree(leftover)
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
-        """A fresh folder on the store's own file system, so that objects can be linked into it."""
+        """A fresh folder on the store's own file system, so that objects can be linked into it.
+
+        Raises: OSError (ENOSPC) where the disk is full at the end of the block, however that ended.
+        """
         folder = self.work / secrets.token_hex(8)
         folder.mkdir(mode=0o711)
         try:
-            yield folder
+            with self._room():
+                yield folder
         finally:
             remove_tree(folder)
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        """What is done on a full disk does not count. `shutil.Error` also says nothing of why a copy failed."""
+        try:
+            yield
+        except OSError:
+            self._check_room()
+            raise
+        self._check_room()
+
+    def _check_room(self) -> None:
+        disk = os.statvfs(self.path)
+        full = disk.f_blocks and disk.f_bavail * disk.f_frsize < ROOM_BYTES
+        if full or (disk.f_files and not disk.f_favail):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     # --- objects
 
@@ -82,11 +111,15 @@ class Store:
         return self.objects / digest[:2] / digest[2:]
 
     def add_object(self, data: bytes) -> str:
-        """Stores `data` under its digest, which is returned; safe from several threads at once."""
+        """Stores `data` under its digest, which is returned; safe from several threads at once.
+
+        One that is there already but cut off, as a power cut leaves it, is replaced.
+        """
         digest = digest_bytes(data)
         path = self.object_path(digest)
-        if path.exists():
-            return digest
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == len(data):
+                return digest
         temporary = path.parent / f".{secrets.token_hex(8)}"
         try:
             handle = _create(temporary)
@@ -136,6 +169,16 @@ class Store:
             if not entry.name.startswith(".")
         }
 
+    def remove_damaged(self) -> int:
+        """Reads every object and removes those that are not what their names say; how many is returned."""
+        removed = 0
+        for digest in self.object_digests():
+            try:
+                self.read_object(digest)
+            except StoreDamagedError:
+                removed += 1
+        return removed
+
     def remove_objects(self, digests: Iterable[str]) -> int:
         """Removes objects; the number of bytes freed is returned."""
         freed = 0
@@ -176,7 +219,8 @@ class Store:
     def _copy_code(self, folder: Path, foreign: Iterable[Weights], kept: Path) -> None:
         temporary = self.code / f".{secrets.token_hex(8)}"
         try:
-            copy_tree(folder, temporary)
+            with self._room():
+                copy_tree(folder, temporary)
             _make_readable(temporary)
             for one in foreign:
                 target = temporary / one.place

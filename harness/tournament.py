@@ -103,7 +103,7 @@ def play(tournament: Tournament, audience: Audience) -> Result:
         )  # fmt: skip
         players = (*prepared.attacks, *prepared.defenses)
         runner.play(LocalExecutor(slots, _guarded(arena.play, players)))
-        check_untouched(prepared.round.images, prepared.dataset, began)
+        check_untouched(prepared.round.images, prepared.dataset)
         board = _write(prepared.round, store, tournament.output, tournament.rules)
         names = {player.key: player.name for player in players}
         failed = [call for call in store.index.calls(names) if call.verdict is not Verdict.OK]

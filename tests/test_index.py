@@ -2,11 +2,14 @@
 does no harm, and a file that is damaged is said to be so."""
 
 import sqlite3
+import subprocess
+import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
+from helpers import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -196,6 +199,13 @@ def filled(path):
             index.record(unit, "a", outcome(unit, images=AUDITS), "now")
 
 
+@pytest.fixture(scope="module")
+def filled_bytes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("filled") / "index.sqlite"
+    filled(path)
+    return path.read_bytes()
+
+
 def read_everything(path):
     with closing(Index(path)) as index:
         index.calls([ATTACK.player])
@@ -227,9 +237,74 @@ def test_a_damaged_file_is_said_to_be_one(tmp_path, damage):
         read_everything(path)
 
 
+def test_an_empty_file(tmp_path):
+    """An index that is made is there whole or not at all, so this one was cut off."""
+    (tmp_path / "index.sqlite").touch()
+    with pytest.raises(UserError, match=r"the index cannot be read \(it is empty\); move the store away"):
+        Index(tmp_path / "index.sqlite")
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from(["bytes", "page", "cut off", "zeros"]))
+def test_a_damage_anywhere_is_found_or_does_no_harm(tmp_path_factory, filled_bytes, draw, kind):
+    """One line, whatever SQLite or the words in it make of damaged pages; never a bug of ours."""
+    data = bytearray(filled_bytes)
+    place = draw.randrange(len(data))
+    if kind == "bytes":
+        for _ in range(20):
+            data[draw.randrange(len(data))] = draw.randrange(256)
+    elif kind == "page":
+        data[place // 4096 * 4096 : (place // 4096 + 1) * 4096] = draw.randbytes(4096)
+    elif kind == "cut off":
+        del data[place:]
+    else:
+        data[place:] = bytes(len(data) - place)
+    path = tmp_path_factory.mktemp("damaged") / "index.sqlite"
+    path.write_bytes(data)
+    with suppress(UserError):
+        read_everything(path)
+
+
 def test_a_folder_in_its_place(tmp_path):
-    with pytest.raises(UserError, match="the index cannot be read"):
+    with pytest.raises(UserError, match="the index cannot be written"):
         Index(tmp_path)
+
+
+OPEN = """
+import sys
+from pathlib import Path
+from harness.index import Index
+sys.stdin.readline()
+Index(Path(sys.argv[1])).close()
+print("opened")
+"""
+
+
+def test_several_may_make_it_at_once(tmp_path):
+    for number in range(3):
+        command = [sys.executable, "-c", OPEN, tmp_path / f"{number}.sqlite"]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        begun = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(4)]
+        for process in begun:
+            process.stdin.write("\n")
+        assert [process.communicate(timeout=60) for process in begun] == [("opened\n", "")] * 4
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_disk_that_is_full_when_it_is_made_leaves_none(tmp_path, monkeypatch):
+    """Half an index under the name of one would be taken for damage ever after."""
+    connect = sqlite3.connect
+
+    def connect_small(*arguments, **options):
+        database = connect(*arguments, **options)
+        database.execute("PRAGMA max_page_count = 3")
+        return database
+
+    monkeypatch.setattr(sqlite3, "connect", connect_small)
+    with pytest.raises(UserError, match=r"the index cannot be written \(database or disk is full\); make room"):
+        Index(tmp_path / "index.sqlite")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    Index(tmp_path / "index.sqlite").close()
 
 
 def test_a_file_of_another_version(tmp_path):

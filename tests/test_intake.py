@@ -3,7 +3,6 @@ each by its own fault, and the ones that are in order by none."""
 
 import os
 import shutil
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -267,26 +266,21 @@ def test_a_record_that_is_damaged_or_of_another_version_is_written_anew(folder, 
 
 
 def begin_to_watch(folder):
-    """Dataset, images and time; the clock of a file system is a coarse one, so some time is left on both sides."""
     with open_field(folder) as field:
-        dataset, taken = field.prepared.dataset, field.prepared.round.images
-    time.sleep(0.03)
-    began = time.time()
-    time.sleep(0.03)
-    return dataset, taken, began
+        return field.prepared.dataset, field.prepared.round.images
 
 
 @pytest.fixture
 def prepared(folder):
-    """The dataset and the images of a round, and the time at which it began, files being older than that."""
+    """The dataset and the images of a round."""
     return begin_to_watch(folder)
 
 
-def touched(prepared, since=None):
+def touched(prepared):
     """The names that are complained about."""
-    dataset, taken, began = prepared
+    dataset, taken = prepared
     try:
-        check_untouched(taken, dataset, began if since is None else since)
+        check_untouched(taken, dataset)
     except UserError as error:
         (line,) = error.faults
         assert line.endswith(f": {CHANGED}")
@@ -294,13 +288,7 @@ def touched(prepared, since=None):
     return None
 
 
-@pytest.mark.parametrize("since", [0.0, None], ids=["all-are-looked-at", "none-is"])
-def test_what_was_not_changed_is_no_fault(prepared, since):
-    assert touched(prepared, since) is None
-
-
-def test_files_from_before_the_round_are_not_read_again(prepared, monkeypatch):
-    monkeypatch.setattr(intake, "digest_file", lambda path: pytest.fail("read again"))
+def test_what_was_not_changed_is_no_fault(prepared):
     assert touched(prepared) is None
 
 

@@ -39,6 +39,17 @@ def test_any_round_gives_plain_json(table, rules):
     assert board["missing_answers"] == table.holes
 
 
+@given(tables(labels=st.sampled_from([UNKNOWN, NO_ANSWER, 1])))
+def test_holes_have_names(table):
+    """What is not known yet, by attack and defense; None stands for the clean images."""
+    expected = {(None, name): (row == UNKNOWN).sum() for name, row in zip(table.defenses, table.clean, strict=True)}
+    for attack, defense in np.ndindex(len(table.attacks), len(table.defenses)):
+        unknown = (table.labels[attack, :, defense] == UNKNOWN).sum()
+        expected[table.attacks[attack], table.defenses[defense]] = unknown
+    found = {(hole["attack"], hole["defense"]): hole["missing_answers"] for hole in build(table)["holes"]}
+    assert found == {pair: count for pair, count in expected.items() if count}
+
+
 @given(tables(), st.sampled_from(RULES))
 def test_scores_are_shares_and_sorted_by_rank_and_name(table, rules):
     board = build(table, rules)

@@ -93,7 +93,7 @@ def uninterrupted(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_a_run_that_is_killed_again_and_again_ends_with_the_same_board(tmp_path, uninterrupted, seed):
     draw = random.Random(seed)
     path, store = write_tiny(tmp_path, pause=0.1), tmp_path / "out/store"
@@ -338,10 +338,10 @@ def test_a_damaged_object_is_found_before_it_is_shown_and_made_again(tiny, run_m
     path.chmod(0o644)
     path.write_bytes(path.read_bytes()[:-20] + bytes(20))
     rule_defense(tiny.parent / "submissions/another", first_pixel_again)
-    assert run_main("run", tiny) == 1
-    (line,) = capsys.readouterr().err.splitlines()
-    assert f"object {made} is damaged; run the same command again" in line
     assert run_main("run", tiny) == 0
+    said = capsys.readouterr().out
+    assert f"object {made} is damaged; run the same command again to make it anew: this is done now" in said
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == made
     assert read_board(tiny.parent / "out")["complete"]
     ((shown,),) = read_index(store, f"SELECT COUNT(*) FROM predictions WHERE digest = '{made}'")
     assert shown == 3

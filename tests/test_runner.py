@@ -3,11 +3,18 @@ a failure of our own side is tried again, never scored, and never ends in a hang
 
 import errno
 import itertools
+import random
+import secrets
+import shutil
 import threading
 from collections import Counter
+from contextlib import suppress
+from functools import cache
 
 import pytest
 from helpers import FakeSandbox, ShuffledExecutor, label_of, open_field, write_dataset, write_players, write_submission
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness import runner as runner_module
 from harness.assembly import assemble, read_audits
@@ -16,12 +23,14 @@ from harness.errors import EngineUnavailableError, InfrastructureError, StoreDam
 from harness.executors.local import LocalExecutor, share_out
 from harness.leaderboard import build_leaderboard
 from harness.records import Fault, Role
-from harness.runner import MAX_ATTEMPTS, known_attack_calls
+from harness.runner import MAX_ATTEMPTS, MAX_CHECKS, known_attack_calls
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch):
-    monkeypatch.setattr(runner_module, "BACK_OFF_SECONDS", 0)
+@pytest.fixture(autouse=True, scope="module")
+def no_waiting():
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(runner_module, "BACK_OFF_SECONDS", 0)
+        yield
 
 
 @pytest.fixture
@@ -62,6 +71,95 @@ def test_the_board_is_the_same_bytes_whatever_the_order(folder):
             field.play(ShuffledExecutor(field.arena.play, 1 + seed, seed))
             boards.append(board_of(field))
     assert boards[0] == boards[1] == boards[2] == boards[3]
+
+
+class Flaky:
+    """Fails calls by a draw, at most `most` times each: before the submission is run, or when it has ended."""
+
+    def __init__(self, play, seed, most):
+        self._play, self._random, self._most = play, random.Random(seed), most
+        self.failures = Counter()
+
+    def __call__(self, call, slot, stop):
+        key = call.unit.key
+        kind = self._random.choice(["fine", "fine", "before", "after"]) if self.failures[key] < self._most else "fine"
+        if kind == "before":
+            self._fail(key)
+        outcome = self._play(call, slot, stop)
+        if kind == "after":
+            self._fail(key)
+        return outcome
+
+    def _fail(self, key):
+        self.failures[key] += 1
+        raise self._random.choice([InfrastructureError("gone"), OSError(errno.EIO, "I/O error")])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Dataset and players, and for each way to play them the board and the answers of a quiet run on one slot."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    write_dataset(folder / "dataset", 5)
+    write_players(folder / "players", ("noop", "shift 3", "shift 9"), ("shift -2",), ("sum", "sum twice"))
+
+    @cache
+    def play(batch_size):
+        with open_field(folder, output=f"quiet{batch_size}", batch_size=batch_size) as field:
+            field.play()
+            return board_of(field), field.predictions()
+
+    return folder, play
+
+
+class BrokenOff(ShuffledExecutor):
+    """Ctrl-C after so many calls."""
+
+    def __init__(self, play, slots, seed, calls):
+        super().__init__(play, slots, seed)
+        self._left = calls
+
+    def wait(self, seconds):
+        if self._left == 0:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return super().wait(seconds)
+
+
+@given(
+    order=st.integers(0, 2**32),
+    slots=st.integers(1, 7),
+    batch_size=st.integers(1, 5),
+    all_versions=st.booleans(),
+    most=st.integers(0, MAX_ATTEMPTS + 1),
+    breaks=st.lists(st.integers(0, 40), max_size=3),
+)
+@settings(max_examples=20)
+def test_any_order_of_ends_failures_and_breaks_gives_the_same_board(
+    undisturbed, order, slots, batch_size, all_versions, most, breaks
+):
+    """The same command is given until all is known; some runs are broken off, in others calls are given up."""
+    folder, quiet = undisturbed
+    output, asked, attempts = f"out-{secrets.token_hex(4)}", Counter(), 0
+    for number in range(20):
+        with open_field(folder, output=output, batch_size=batch_size) as field:
+            flaky = Flaky(field.arena.play, order + number, most if number < 10 else 0)
+            calls = breaks[number] if number < len(breaks) else -1
+            with suppress(KeyboardInterrupt):
+                runner = field.play(BrokenOff(flaky, slots, order + number, calls), all_versions=all_versions)
+                hopeless = [key for key, failures in flaky.failures.items() if failures >= MAX_ATTEMPTS]
+                assert len(runner.given_up) == len(hopeless)
+                assert bool(hopeless) is not board_of(field)["complete"]
+            attempts += len(field.listener.failures)
+            assert len(field.store.index.attempts(field.prepared.round.players())) == attempts
+            for call, _ in field.listener.ends:
+                asked.update((call.unit.player, digest) for digest in call.images.values())
+            found = board_of(field), field.predictions()
+        if found[0]["complete"]:
+            break
+    shutil.rmtree(folder / output)
+    assert found == quiet(batch_size)
+    defenses = {player for player, _ in found[1]}
+    assert {count for (player, _), count in asked.items() if player in defenses} == {1}
 
 
 def test_real_threads_give_the_same(folder):
@@ -458,6 +556,44 @@ def test_without_an_engine_the_run_ends_and_goes_on_later(folder):
         assert field.predictions() == field.answers()
 
 
+@pytest.mark.parametrize("away", range(MAX_CHECKS + 1))
+def test_an_engine_that_is_started_anew_is_waited_for(folder, monkeypatch, away):
+    """Longer and longer, a fixed number of times; then the run ends."""
+    clock, asked = Clock(), []
+    monkeypatch.setattr(runner_module, "time", clock)
+    monkeypatch.setattr(runner_module, "BACK_OFF_SECONDS", 1.0)
+
+    class Restarted(FakeSandbox):
+        def check(self):
+            asked.append(clock.now)
+            if len(asked) <= away:
+                raise EngineUnavailableError("no engine")
+
+    class Waiting(ShuffledExecutor):
+        def wait(self, seconds):
+            clock.sleep(0 if self.running else seconds)
+            return super().wait(seconds)
+
+    with open_field(folder, Restarted(Trouble(EngineUnavailableError("reset by peer"), 1))) as field:
+        if away < MAX_CHECKS:
+            field.play(Waiting(field.arena.play))
+            assert field.predictions() == field.answers()
+        else:
+            with pytest.raises(EngineUnavailableError, match="no engine"):
+                field.play(Waiting(field.arena.play))
+    assert asked == [0.0, 1.0, 3.0, 7.0, 15.0][: away + 1]
+
+
+def test_what_a_failed_call_left_is_swept_when_the_run_is_over(folder, monkeypatch):
+    """While others run, nobody knows whose a container is."""
+    for times in (0, 1):
+        swept, trouble = [], Trouble(InfrastructureError("gone"), times)
+        monkeypatch.setattr(FakeSandbox, "sweep", lambda self, swept=swept: swept.append(len(self.jobs)) or 0)
+        with open_field(folder, FakeSandbox(trouble), output=f"out{times}") as field:
+            field.play()
+            assert swept == [len(field.sandbox.jobs)] * times
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError("a bug"), UserError("mend it")])
 def test_any_other_error_is_nobodys_and_ends_the_run(folder, error):
     with open_field(folder, FakeSandbox(Trouble(error, 1))) as field:
@@ -495,6 +631,21 @@ def test_a_rotten_clean_image_ends_the_run_and_the_next_one_mends_it(folder, san
         assert field.listener.failures == []
         assert field.store.index.attempts(field.prepared.round.players()) == []
     with open_field(folder, sandbox(), trust_submissions=True) as field:
+        field.play()
+        assert field.predictions() == field.answers()
+
+
+def test_all_that_is_rotten_is_removed_at_once(folder):
+    """A power cut spoils many objects; one more run is enough to make them anew."""
+    with open_field(folder) as field:
+        clean = [image.clean for image in field.prepared.round.images]
+        for digest in clean[:3]:
+            damage(field, digest)
+        with pytest.raises(StoreDamagedError, match=r"is damaged \(and 2 more objects\); run the same command again"):
+            field.play()
+        assert field.store.object_digests() >= set(clean[3:])
+        assert not field.store.object_digests() & set(clean[:3])
+    with open_field(folder) as field:
         field.play()
         assert field.predictions() == field.answers()
 

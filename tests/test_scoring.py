@@ -1,6 +1,8 @@
 """The rule sets of 2017 are what people compare with: they are held against plain loops that follow the published
 scripts of the competition, on any table of answers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers import score_table, tables
@@ -146,11 +148,77 @@ def test_under_the_fair_rules_leaving_out_an_answer_never_pays(table, data):
         assert all(new <= old for old, new in zip(before[kind], after[kind], strict=True))
 
 
-@given(tables(labels=st.sampled_from([UNKNOWN, 1])))
-def test_holes_are_counted_and_are_points_for_nobody_under_the_fair_rules(table):
+@given(tables(labels=st.sampled_from([UNKNOWN, NO_ANSWER, 1])), st.sampled_from(sorted(POLICIES)))
+def test_holes_are_counted_and_are_points_for_nobody(table, rules):
+    """Nobody earns anything by our own failures, whatever the rules say of a submission's."""
     assert table.holes == (table.labels == UNKNOWN).sum() + (table.clean == UNKNOWN).sum()
-    points = count_points(table, "fair")
+    points = count_points(table, rules)
     assert not (points.correct | points.fooled | points.hit)[table.labels == UNKNOWN].any()
+
+
+# --- identities
+
+
+@given(tables(), st.sampled_from(["fair", "nips17-dev"]))
+def test_every_answer_is_a_point_for_one_side_or_for_nobody(table, rules):
+    """What untargeted attacks win, what defenses win on them, and under the fair rules what was not answered."""
+    points, untargeted = count_points(table, rules), slice(0, table.untargeted)
+    won = int(points.fooled[untargeted].sum()) + int(points.correct[untargeted].sum())
+    silent = int((table.labels[untargeted] == NO_ANSWER).sum()) if rules == "fair" else 0
+    assert won + silent == table.labels[untargeted].size
+    assert not (points.fooled & points.correct).any()
+
+
+def reordered(table, attacks, defenses, images):
+    """The same answers with everybody in another order; untargeted attacks stay before targeted ones."""
+    return replace(
+        table,
+        attacks=tuple(table.attacks[number] for number in attacks),
+        defenses=tuple(table.defenses[number] for number in defenses),
+        images=tuple(table.images[number] for number in images),
+        labels=table.labels[attacks][:, :, defenses][..., images],
+        valid=table.valid[attacks][..., images],
+        clean=table.clean[defenses][:, images],
+        true_labels=table.true_labels[images],
+        target_classes=table.target_classes[images],
+    )
+
+
+@given(tables(), st.sampled_from(sorted(POLICIES)), st.randoms(use_true_random=False))
+def test_the_order_of_images_and_submissions_is_nothing_to_the_scores(table, rules, draw):
+    images, defenses = (draw.sample(range(length), length) for length in (len(table.images), len(table.defenses)))
+    split = table.untargeted, len(table.attacks)
+    untargeted, targeted = draw.sample(range(split[0]), split[0]), draw.sample(range(*split), split[1] - split[0])
+    before, after = scores(table, rules), scores(reordered(table, untargeted + targeted, defenses, images), rules)
+    assert after["defenses"] == [before["defenses"][number] for number in defenses]
+    assert after["attacks"] == [before["attacks"][number] for number in untargeted]
+    assert after["targeted"] == [before["targeted"][number - split[0]] for number in targeted]
+
+
+@given(tables(), st.sampled_from(sorted(POLICIES)), st.data())
+def test_who_hands_in_the_same_twice_ties_with_himself(table, rules, data):
+    """And takes nothing from other defenses by it, nor from other attacks."""
+    if not table.labels.size:
+        return
+    attack, defense = (data.draw(st.integers(0, length - 1)) for length in table.labels.shape[::2])
+    before = scores(table, rules)
+    places = [*range(len(table.defenses)), defense]
+    with_defense = scores(reordered(table, [*range(len(table.attacks))], places, [*range(len(table.images))]), rules)
+    assert with_defense["defenses"] == [*before["defenses"], before["defenses"][defense]]
+    places = sorted([*range(len(table.attacks)), attack])
+    twice = reordered(table, places, [*range(len(table.defenses))], [*range(len(table.images))])
+    twice = replace(twice, untargeted=table.untargeted + (attack < table.untargeted))
+    found, old = (kind["attacks"] + kind["targeted"] for kind in (scores(twice, rules), before))
+    assert found == [old[number] for number in places]
+
+
+@given(tables(), st.sampled_from(["fair", "nips17-dev"]))
+def test_two_rounds_on_different_images_add_up(table, rules):
+    """Under rules that leave nobody out, a score is a sum over images."""
+    everybody = [*range(len(table.attacks))], [*range(len(table.defenses))]
+    parts = [scores(reordered(table, *everybody, [image]), rules) for image in range(len(table.images))]
+    for kind, total in scores(table, rules).items():
+        assert total == [sum(part[kind][number] for part in parts) for number in range(len(total))]
 
 
 def test_every_rule_set_has_a_policy_and_no_other_is_known():

@@ -3,6 +3,7 @@ again; and two harnesses never work on one store."""
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -110,6 +111,24 @@ def test_an_object_that_rotted_is_found_out_and_made_again(store):
     assert store.object_digests() == set()
     assert store.add_object(b"good") == digest
     assert store.read_object(digest) == b"good"
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_an_object_that_was_cut_off_is_replaced_when_it_is_made_again(store, kept):
+    """A power cut leaves a name without its bytes."""
+    digest = store.add_object(b"good")
+    damage(store, digest, b"good"[:kept])
+    assert store.add_object(b"good") == digest
+    assert store.read_object(digest) == b"good"
+
+
+def test_all_damaged_objects_are_removed_at_once(store):
+    digests = [store.add_object(bytes([number])) for number in range(6)]
+    for number, digest in enumerate(digests[:4]):
+        damage(store, digest, bytes(number))
+    assert store.remove_damaged() == 4
+    assert store.object_digests() == set(digests[4:])
+    assert store.remove_damaged() == 0
 
 
 def test_an_object_that_is_missing(store, tmp_path):
@@ -278,6 +297,53 @@ def test_what_a_crash_left_in_work_is_removed_by_the_next_writer(store):
     with store.writing():
         assert list(store.work.iterdir()) == []
     assert (store.path / "README.txt").exists()
+
+
+def test_what_a_killed_harness_left_is_removed_by_the_next_writer(store):
+    """Half an object, half a copy of code; and what its calls, which are ended only later, still wrote into work."""
+    digest = store.add_object(b"x")
+    (store.object_path(digest).parent / ".0123456789abcdef").write_bytes(b"hal")
+    (store.code / ".0123456789abcdef").mkdir()
+    (store.code / "kept").mkdir()
+    with store.writing():
+        assert files_below(store.objects) == [store.object_path(digest)]
+        assert [path.name for path in store.code.iterdir()] == ["kept"]
+        (store.work / "late" / "output").mkdir(parents=True)
+    assert list(store.work.iterdir()) == []
+
+
+class Disk:
+    """What `os.statvfs` says of a disk."""
+
+    f_frsize, f_blocks, f_bavail, f_files, f_favail = 4096, 10**6, 10**5, 10**6, 10**5
+
+    def __init__(self, **changes):
+        vars(self).update(changes)
+
+
+@pytest.mark.parametrize("disk", [Disk(f_bavail=10), Disk(f_favail=0)], ids=["no room", "no inodes"])
+@pytest.mark.parametrize("error", [None, shutil.Error([("a", "b", "why")])], ids=["ended well", "copy failed"])
+def test_what_was_done_on_a_full_disk_does_not_count(store, monkeypatch, disk, error):
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+
+    def work():
+        with store.work_folder():
+            if error:
+                raise error
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        work()
+    assert caught.value.errno == errno.ENOSPC
+    assert list(store.work.iterdir()) == []
+
+
+@pytest.mark.parametrize("disk", [Disk(), Disk(f_files=0, f_favail=0), Disk(f_blocks=0, f_bavail=0)])
+def test_a_disk_that_counts_nothing_is_not_full(store, monkeypatch, disk):
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+    with store.work_folder():
+        pass
+    with pytest.raises(shutil.Error), store.work_folder():
+        raise shutil.Error
 
 
 def test_a_work_folder_lasts_as_long_as_its_block(store):

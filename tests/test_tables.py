@@ -176,6 +176,15 @@ def test_an_incomplete_round_says_so():
     assert "**Incomplete:** 1 answers are not known yet." in page(table)
 
 
+def test_the_csvs_of_an_incomplete_round_say_so(tmp_path):
+    table = example()
+    table.labels[0, 0, 0, 0] = UNKNOWN
+    write(tmp_path, table)
+    heads = {path.stem: path.read_text().splitlines()[0] for path in tmp_path.glob("*.csv")}
+    assert heads["accuracy_on_attacks"] == "incomplete,d0,d1"
+    assert heads["defense_ranking"] == "DefenseName,Score incomplete"
+
+
 def test_every_row_of_a_table_has_as_many_cells_as_its_header():
     blocks = [block.splitlines() for block in page(example()).split("\n\n") if block.startswith("|")]
     assert len(blocks) == 3

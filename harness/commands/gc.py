@@ -1,6 +1,8 @@
 """`harness gc`: removes what no run of a store needs any more."""
 
 import argparse
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from harness.commands.options import output_of
@@ -18,6 +20,8 @@ def main(arguments: argparse.Namespace) -> int:
         with store.writing():
             rounds, forgotten = _rounds(store, output, arguments.forget)
             _collect(store, rounds, forgotten, arguments.dry_run)
+            if not arguments.dry_run:
+                _remove_unfinished({output, *store.rounds()})
     finally:
         store.close()
     return OK
@@ -40,6 +44,13 @@ def _rounds(store: Store, output: Path, forget: bool) -> tuple[list[Round], list
     return [read_round(path) for path in paths if path not in missing], missing
 
 
+def _remove_unfinished(outputs: Iterable[Path]) -> None:
+    """Removes results that were being written when a harness was killed (see `harness.atomic`)."""
+    for path in (path for output in outputs for path in output.glob(".*")):
+        if re.fullmatch(r"\..+\.[0-9a-f]{12}", path.name) and path.is_file():
+            path.unlink()
+
+
 def _collect(store: Store, rounds: list[Round], forgotten: list[Path], dry_run: bool) -> None:
     units = [key for round_ in rounds for key in round_.unit_keys()]
     players = [player for round_ in rounds for player in round_.players()]
@@ -56,7 +67,7 @@ def _collect(store: Store, rounds: list[Round], forgotten: list[Path], dry_run: 
         store.forget_round(path)
     store.index.keep_only(units, players)
     store.index.forget_sources(unused)
-    freed = store.remove_objects(unused) + store.remove_unfinished()
+    freed = store.remove_objects(unused)
     for folder in code:
         remove_tree(folder)
     print(f"{store.path}: {freed / (1 << 20):.1f} MiB freed")

@@ -44,13 +44,14 @@ def write_results(folder: Path, round_: Round, board: Board, table: ScoreTable, 
     """Writes every file of the results but `provenance.json`, each in one step."""
     write_atomic(folder / "leaderboard.json", json.dumps(board, indent=2) + "\n")
     write_atomic(folder / "leaderboard.md", markdown(board))
+    unfinished = "" if board["complete"] else "incomplete"
     for name, rows in MATRICES.items():
         matrix = board["matrices"]
         body = [[name, *row] for name, row in zip(matrix[rows], matrix[name], strict=True)]
-        write_atomic(folder / f"{name}.csv", _csv([["", *matrix["defenses"]], *body]))
+        write_atomic(folder / f"{name}.csv", _csv([[unfinished, *matrix["defenses"]], *body]))
     for name, (rows, header) in RANKINGS.items():
         body = [[row["name"], row["score"]] for row in board[rows]]
-        write_atomic(folder / f"{name}.csv", _csv([[header, "Score"], *body]))
+        write_atomic(folder / f"{name}.csv", _csv([[header, f"Score {unfinished}".strip()], *body]))
     write_atomic(folder / "all_classification.csv", _csv([CLASSIFICATION_HEADER, *classifications(table)]))
     _write_parquet(folder / "predictions.parquet", [_frame(table, *part) for part in _parts(round_, table, audits)])
     _write_parquet(folder / "attack_images.parquet", list(_image_frames(round_, table, audits)))

@@ -20,11 +20,12 @@ from harness.sandbox import OPEN_FILES, Ending, Job, Setting
 from harness.sandbox.docker_container import (
     Processes,
     Statistics,
+    Waiting,
+    check_own_end,
     engine_errors,
     kill_container,
     read_log,
     remove_container,
-    wait_aside,
 )
 from harness.sandbox.docker_images import Images
 from harness.sandbox.failure import classify, clean_log, start_was_refused
@@ -158,16 +159,19 @@ class Backend:
                 raise
             log = clean_log(f"the entry point cannot be started: {error.explanation}".encode())
             return Ending(Verdict.EXIT, code, time.monotonic() - started, 0, log)
-        finished, statistics = wait_aside(container), Statistics(self._engine, container)
-        kill = watch(job, quota, finished, stop, statistics.look)
+        waiting, statistics = Waiting(container), Statistics(self._engine, container)
+        kill = watch(job, quota, waiting.finished, stop, statistics.look)
         if kill:
             kill_container(container)
-            finished.wait(30)
+            waiting.finished.wait(30)
+        waiting.check()
         seconds = time.monotonic() - started
         container.reload()
         state = container.attrs["State"]
         if state["Running"]:
             raise InfrastructureError(f"the engine lost track of container {container.short_id}")
+        if kill is None:
+            check_own_end(self._engine, container)
         verdict = classify(state["ExitCode"], out_of_memory=state["OOMKilled"], kill=kill)
         peak = job.limits.memory if verdict is Verdict.OUT_OF_MEMORY else statistics.peak
         return Ending(verdict, state["ExitCode"], seconds, peak, read_log(container, kill))

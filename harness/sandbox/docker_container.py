@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import docker
@@ -55,20 +56,42 @@ class Statistics:
         self.peak = max(self.peak, memory.get("max_usage", 0), memory.get("usage", 0))
 
 
-def wait_aside(container: Container) -> threading.Event:
-    """An event that is set when the container has ended, or when the engine can no longer tell."""
-    finished = threading.Event()
+class Waiting:
+    """Waits aside until a container has ended; `finished` is also set when the engine breaks off telling."""
 
-    def wait() -> None:
+    def __init__(self, container: Container) -> None:
+        self.finished = threading.Event()
+        self._container = container
+        self._told = False
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
         try:
-            container.wait(timeout=None)
+            self._container.wait(timeout=None)
+            self._told = True
         except (DockerException, requests.RequestException):
-            pass  # what became of the container is asked of the engine right after
+            pass  # `check` tells
         finally:
-            finished.set()
+            self.finished.set()
 
-    threading.Thread(target=wait, daemon=True).start()
-    return finished
+    def check(self) -> None:
+        """Raises: InfrastructureError where the engine broke off: it may have ended the container itself since."""
+        if not self._told:
+            raise InfrastructureError(f"the engine lost track of container {self._container.short_id}")
+
+
+def check_own_end(engine: docker.DockerClient, container: Container) -> None:
+    """Raises: InfrastructureError where the container did not end by itself, but with its engine or through it.
+
+    An engine that stops ends its containers by signals, and tells so; one that was started anew has forgotten how
+    those of its former life ended.
+    """
+    now = datetime.fromisoformat(engine.info()["SystemTime"]).timestamp()  # by the engine's own clock
+    until: Any = f"{now:.6f}"  # the engine takes fractions; the SDK's own conversion cuts to whole seconds
+    told = engine.events(since=1, until=until, filters={"container": container.id}, decode=True)
+    actions = {event["Action"] for event in told}
+    if "kill" in actions or "die" not in actions:
+        raise InfrastructureError(f"container {container.short_id} was ended from outside")
 
 
 def read_log(container: Container, kill: Kill | None) -> str:
