@@ -4,6 +4,7 @@ each key and each check is described, and nothing is called in order that was no
 import json
 import os
 import re
+import shutil
 import tarfile
 import tempfile
 
@@ -250,7 +251,11 @@ def test_who_is_isolated(tmp_path, monkeypatch):
     assert some_conditions(own, sandbox="docker").sandbox_name == "docker"
 
 
-def test_the_dataset_is_that_of_the_label_space(tmp_path):
+def test_the_dataset_is_that_of_the_label_space(tmp_path, monkeypatch):
+    for name in ("photos", "digits", "nips2017_dev"):
+        (tmp_path / "dataset" / name / "images").mkdir(parents=True)
+        shutil.copy(PROJECT / "dataset" / name / "dataset.yaml", tmp_path / "dataset" / name)
+    monkeypatch.setattr(conditions, "PROJECT", tmp_path)
     spaces = {labels: some_conditions(tmp_path).dataset(labels).path.name for labels in (None, "digits", "misspelt")}
     assert spaces == {None: "photos", "digits": "digits", "misspelt": "photos"}
 
