@@ -18,7 +18,7 @@ from harness.assembly import assemble, read_audits
 from harness.atomic import write_atomic
 from harness.calls import Arena
 from harness.config import Tournament
-from harness.errors import StoreDamagedError, UserError
+from harness.errors import UserError
 from harness.executors.local import LocalExecutor, Play, count_slots, share_out
 from harness.index import CallRecord
 from harness.intake import check_untouched
@@ -119,7 +119,8 @@ def _guarded(play: Play, players: Iterable[Player]) -> Play:
 
     def look(call: Call) -> None:
         if changed := rewritten(weights[call.code]):
-            raise StoreDamagedError(f"the weights {', '.join(changed)} were rewritten during the run")
+            names = ", ".join(changed)
+            raise UserError(f"the weights {names} were rewritten during the run; run again, and it plays the new ones")
 
     def guarded(call: Call, slot: Slot, stop: threading.Event) -> Outcome:
         look(call)
