@@ -1,5 +1,8 @@
 """The leaderboard: a plain JSON value, the same bytes for the same store, whoever computes it and when."""
 
+import itertools
+import math
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -8,31 +11,33 @@ import numpy.typing as npt
 
 from harness.assembly import AuditTable, count_faults, image_budgets
 from harness.round import Round
-from harness.scoring import (
-    NO_ANSWER,
-    POLICIES,
-    UNKNOWN,
-    Flags,
-    Points,
-    ScoreTable,
-    attack_points,
-    count_points,
-    defense_points,
-    ranks,
-)
-from harness.stats import CONFIDENCE, DRAWS, bootstrap_intervals
+from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, Points, ScoreTable, count_points, ranks
+from harness.statistics.bootstrap import CONFIDENCE, DRAWS, Weights, draw_images, ratios, worst_opponents
+from harness.statistics.difficulty import label_suspects, undefended
+from harness.statistics.game import bradley_terry, solve_game
+from harness.statistics.ranking import ALPHA, adjusted_tests, images_to_separate, rank_intervals, tiers
+from harness.statistics.stability import ranks_without
+from harness.statistics.wins import Wins, attack_wins, defense_wins
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised when a key goes or means something else; a reader passes over keys that it does not know."""
 
 DIGITS = 6
 
 Row = dict[str, Any]
+Columns = dict[str, list[Any]]
+"""A key of the rows, and its value for each submission, by its position in the table."""
+
+Extras = Callable[[int], Row]
+"""What the rows of one role have besides what all have, by the submission's position in the table."""
 
 
 def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rules: str) -> Row:
     """Ranks the round under `rules`. Scores are counts; `normalised` is their share of what was possible."""
     points = count_points(table, rules)
+    weights, budgets = draw_images(len(table.images), round_.seed), image_budgets(round_)
+    defenses = defense_wins(table, points)
+    untargeted, targeted = (attack_wins(table, points, targeted=kind) for kind in (False, True))
     return {
         "schema_version": SCHEMA_VERSION,
         "tournament": round_.tournament,
@@ -45,10 +50,15 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
         "epsilons": list(table.epsilons),
         "seed": round_.seed,
         "intervals": {"confidence": CONFIDENCE, "draws": DRAWS, "method": "paired bootstrap over images"},
-        "defenses": _defense_rows(round_, table, points),
-        "attacks": _attack_rows(round_, table, points, audits, targeted=False),
-        "targeted_attacks": _attack_rows(round_, table, points, audits, targeted=True),
+        "tiers": {"alpha": ALPHA, "method": "paired t-tests over images, Holm-adjusted over all pairs"},
+        "defenses": _rows(defenses, weights, budgets, _of_defense(round_, table, defenses, weights)),
+        "attacks": _rows(untargeted, weights, budgets, _of_attack(round_, audits, untargeted, weights, first=0)),
+        "targeted_attacks": _rows(
+            targeted, weights, budgets, _of_attack(round_, audits, targeted, weights, first=table.untargeted)
+        ),
         "unavailable": [asdict(one) for one in round_.unavailable],
+        "game": _game(untargeted),
+        "images": _images(table, points),
         "matrices": _matrices(table, points),
     }
 
@@ -63,86 +73,90 @@ def _holes(table: ScoreTable) -> list[Row]:
     ]
 
 
-def _defense_rows(round_: Round, table: ScoreTable, points: Points) -> list[Row]:
-    by_image = defense_points(points)
-    possible = int(points.for_defenses.sum()) * len(table.epsilons)
-    counted = points.correct[points.for_defenses]
-    budgets = image_budgets(round_)
-    opponents = [name for name, used in zip(table.attacks, points.for_defenses, strict=True) if used]
-    against = counted.mean(axis=(1, 3)) if len(opponents) else np.zeros((0, len(table.defenses)))
-    rows = [
-        {
-            "name": defense.name,
-            "submission": defense.submission,
-            "clean_accuracy": _share((table.clean[number] == table.true_labels).mean()),
-            "per_epsilon": _per_epsilon(budgets, counted[:, :, number, :]),
-            "worst_case": _hardest(against[:, number], opponents),
-            "missing_labels": int(np.count_nonzero(table.labels[:, :, number, :] == NO_ANSWER)),
-        }
-        for number, defense in enumerate(round_.defenses)
-    ]
-    return _ranked(rows, by_image, possible, round_.seed)
+def _rows(wins: Wins, weights: Weights, budgets: npt.NDArray[np.int16], extras: Extras) -> list[Row]:
+    """The submissions of one role, by rank, then name."""
+    if not wins.names:
+        return []
+    scores = wins.by_image.sum(axis=1)
+    placed = ranks(scores)
+    order = sorted(range(len(placed)), key=lambda number: (placed[number], wins.names[number]))
+    columns = _scores(wins, scores, weights) | _places(wins, scores, order) | _against(wins, weights, budgets)
+    names = {"rank": placed, "name": wins.names}
+    return [{key: values[number] for key, values in (names | columns).items()} | extras(number) for number in order]
 
 
-def _attack_rows(round_: Round, table: ScoreTable, points: Points, audits: AuditTable, *, targeted: bool) -> list[Row]:
-    kind = slice(table.untargeted, None) if targeted else slice(0, table.untargeted)
-    won = (points.hit if targeted else points.fooled)[kind]
-    opponents = [name for name, used in zip(table.defenses, points.for_attacks, strict=True) if used]
-    counted, budgets = won[:, :, points.for_attacks, :], image_budgets(round_)
-    rows = [
-        {
-            "name": attack.name,
-            "submission": attack.submission,
-            "success_where_clean_correct": _success_where_clean_correct(table, won[number]),
-            "per_epsilon": _per_epsilon(budgets, counted[number].transpose(1, 0, 2)),
-            "worst_case": _hardest(counted[number].mean(axis=(0, 2)) if opponents else np.zeros(0), opponents),
-            "perturbation": _perturbation(audits, kind.start + number),
-            "faults": count_faults(audits.faults[kind.start + number]),
-        }
-        for number, attack in enumerate(round_.attacks[kind])
-    ]
-    possible = int(points.for_attacks.sum()) * len(table.epsilons)
-    return _ranked(rows, attack_points(won, points), possible, round_.seed)
+def _scores(wins: Wins, scores: npt.NDArray[np.integer], weights: Weights) -> Columns:
+    shares = np.nan_to_num(ratios(wins.by_image, np.full(wins.by_image.shape[1], wins.possible), weights))
+    return {
+        "score": scores.tolist(),
+        "normalised": [_share(value) for value in shares[:, 0]],
+        "interval": [[_share(low), _share(high)] for low, high in shares[:, 1:]],
+    }
 
 
-def _ranked(rows: list[Row], by_image: npt.NDArray[np.int64], possible: int, seed: int) -> list[Row]:
-    """Adds rank, score and interval, and sorts by rank, then name. possible: most points for one image."""
-    scores = by_image.sum(axis=1)
-    intervals = bootstrap_intervals(by_image, seed)
-    scale = 1 / possible if possible else 0.0
-    images = by_image.shape[1]
-    ranked = [
-        {
-            "rank": rank,
-            "name": row["name"],
-            "score": int(score),
-            "normalised": _share(score * scale / images),
-            "interval": [_share(bound * scale) for bound in interval],
-        }
-        | row
-        for row, rank, score, interval in zip(rows, ranks(scores), scores, intervals, strict=True)
-    ]
-    return sorted(ranked, key=lambda row: (row["rank"], row["name"]))
+def _places(wins: Wins, scores: npt.NDArray[np.integer], order: list[int]) -> Columns:
+    """What the rank is worth: which others cannot be told from it, and what it depends on."""
+    tests, needed = adjusted_tests(wins.by_image), images_to_separate(wins.by_image)
+    following = dict(itertools.pairwise(order))
+    without = ranks_without(wins.by_opponent)
+    return {
+        "tier": tiers(scores, tests),
+        "rank_interval": rank_intervals(scores, tests).tolist(),
+        "images_to_next": [
+            _count(needed[number, following[number]]) if number in following else None for number in range(len(order))
+        ],
+        "rank_without_one_opponent": [[int(row.min()), int(row.max())] if row.size else None for row in without],
+    }
 
 
-def _success_where_clean_correct(table: ScoreTable, won: Flags) -> float | None:
-    """Share of (epsilon, defense, image) won, where the defense labels the clean image correctly."""
-    counted = np.broadcast_to(table.clean == table.true_labels, won.shape)
-    return _share(won[counted].mean()) if counted.any() else None
+def _against(wins: Wins, weights: Weights, budgets: npt.NDArray[np.int16]) -> Columns:
+    """Shares of points by opponent and by epsilon, however budgets (E x N) were dealt out."""
+    count = len(wins.names)
+    if not wins.opponents:
+        return {"worst_case": [None] * count, "every_opponent": [None] * count, "per_epsilon": [{}] * count}
+    hardest, which = worst_opponents(wins, weights)
+    every = ratios(np.asarray(wins.won.all(axis=(1, 2))), np.ones(budgets.shape[1]), weights)
+    by_budget = {
+        str(budget): ratios(
+            (wins.won & (budgets == budget)).sum(axis=(1, 2)),
+            (budgets == budget).sum(axis=0) * len(wins.opponents),
+            weights,
+        )
+        for budget in np.unique(budgets)
+    }
+    return {
+        "worst_case": [
+            {"opponent": wins.opponents[opponent]} | (_estimate(share) or {})
+            for opponent, share in zip(which, hardest, strict=True)
+        ],
+        "every_opponent": [_estimate(share) for share in every],
+        "per_epsilon": [
+            {budget: _estimate(shares[number]) for budget, shares in by_budget.items()} for number in range(count)
+        ],
+    }
 
 
-def _hardest(shares: npt.NDArray[np.float64], opponents: list[str]) -> Row | None:
-    if not opponents:
-        return None
-    number = int(shares.argmin())
-    return {"opponent": opponents[number], "normalised": _share(shares[number])}
+def _of_defense(round_: Round, table: ScoreTable, wins: Wins, weights: Weights) -> Extras:
+    clean = ratios(wins.clean_correct, np.ones(len(table.images)), weights)
+    missing = (table.labels == NO_ANSWER).sum(axis=(0, 1, 3))
+    return lambda number: {
+        "submission": round_.defenses[number].submission,
+        "clean_accuracy": _estimate(clean[number]),
+        "missing_labels": int(missing[number]),
+    }
 
 
-def _per_epsilon(budgets: npt.NDArray[np.int16], won: Flags) -> dict[str, float]:
-    """The share won at each budget, however budgets were dealt out. budgets: E x N. won: opponents x E x N."""
-    if not len(won):
-        return {}
-    return {str(budget): _share(won[:, budgets == budget].mean()) for budget in np.unique(budgets)}
+def _of_attack(round_: Round, audits: AuditTable, wins: Wins, weights: Weights, first: int) -> Extras:
+    """first: the position of the kind's first attack among all."""
+    right = wins.clean_correct
+    won = (wins.won & right[None, :, None, :]).sum(axis=(1, 2))
+    shares = ratios(won, right.sum(axis=0) * wins.won.shape[2], weights)
+    return lambda number: {
+        "submission": round_.attacks[first + number].submission,
+        "success_where_clean_correct": _estimate(shares[number]),
+        "perturbation": _perturbation(audits, first + number),
+        "faults": count_faults(audits.faults[first + number]),
+    }
 
 
 def _perturbation(audits: AuditTable, attack: int) -> Row:
@@ -159,6 +173,31 @@ def _perturbation(audits: AuditTable, attack: int) -> Row:
     }
 
 
+def _game(wins: Wins) -> Row | None:
+    """Untargeted attacks against defenses as one game; None where a side is missing."""
+    if not (wins.names and wins.opponents):
+        return None
+    played = wins.won.shape[2] * wins.won.shape[3]
+    equilibrium = solve_game(wins.by_opponent / played)
+    strengths = bradley_terry(wins.by_opponent, np.full(wins.by_opponent.shape, played))
+    attacks, defenses = equilibrium.attacks, equilibrium.defenses
+    return {
+        "value": _share(equilibrium.value),
+        "attack_mixture": dict(zip(wins.names, map(_share, attacks), strict=True)),
+        "defense_mixture": dict(zip(wins.opponents, map(_share, defenses), strict=True)),
+        "attack_strengths": dict(zip(wins.names, map(_share, strengths.attacks), strict=True)),
+        "defense_strengths": dict(zip(wins.opponents, map(_share, strengths.defenses), strict=True)),
+    }
+
+
+def _images(table: ScoreTable, points: Points) -> Row:
+    suspects = label_suspects(table.clean, table.true_labels)
+    return {
+        "undefended": [table.images[image] for image in undefended(points.correct)],
+        "label_suspects": [asdict(one) | {"image": table.images[one.image]} for one in suspects],
+    }
+
+
 def _matrices(table: ScoreTable, points: Points) -> Row:
     """Counts over images and epsilons, rows attacks, columns defenses, as in the 2017 toolkit's files."""
     correct = points.correct.sum(axis=(1, 3))
@@ -171,6 +210,18 @@ def _matrices(table: ScoreTable, points: Points) -> Row:
         "targeted_attacks": list(table.attacks[table.untargeted :]),
         "defenses": list(table.defenses),
     }
+
+
+def _estimate(found: npt.NDArray[np.float64]) -> Row | None:
+    """None where there was nothing to count."""
+    if math.isnan(found[0]):
+        return None
+    value, low, high = map(_share, found)
+    return {"normalised": value, "interval": [low, high]}
+
+
+def _count(images: float) -> int | None:
+    return int(images) if math.isfinite(images) else None
 
 
 def _share(value: Any) -> float:

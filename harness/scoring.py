@@ -89,16 +89,6 @@ def count_points(table: ScoreTable, rules: str) -> Points:
     return Points(correct, answered & shown & ~correct, hit, attacks, defenses)
 
 
-def defense_points(points: Points) -> npt.NDArray[np.int64]:
-    """Points of each defense for each image, over attacks and epsilons: int64 D x N."""
-    return np.asarray(points.correct[points.for_defenses].sum(axis=(0, 1), dtype=np.int64))
-
-
-def attack_points(won: Flags, points: Points) -> npt.NDArray[np.int64]:
-    """Points of each attack for each image, over defenses and epsilons, from `fooled` or `hit`: int64 A x N."""
-    return np.asarray(won[:, :, points.for_attacks, :].sum(axis=(1, 2), dtype=np.int64))
-
-
 def ranks(scores: npt.NDArray[np.int64]) -> list[int]:
     """1 for the highest; equal scores share a rank and the next one is left out (1, 2, 2, 4)."""
     return [1 + int(np.count_nonzero(scores > score)) for score in scores]

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from harness.errors import printable
 from harness.index import CallRecord
-from harness.publish.tables import Board, worst_case
+from harness.publish.tables import Board, shown, worst_case
 from harness.records import Call, Outcome, Verdict
 from harness.round import Unavailable
 from harness.runner import Progress as RoundProgress
@@ -132,7 +132,7 @@ def _table(title: str, share: str, rows: list[dict[str, Any]]) -> Table:
         low, high = row["interval"]
         value = row.get("clean_accuracy", row.get("success_where_clean_correct"))
         cells = [str(row["rank"]), row["name"], f"{row['normalised']:.3f}", f"{low:.3f}-{high:.3f}"]
-        cells += ["-" if value is None else f"{value:.3f}", worst_case(row)]
+        cells += [shown(value), worst_case(row)]
         table.add_row(*map(Text, cells))
     return table
 

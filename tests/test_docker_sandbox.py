@@ -250,7 +250,7 @@ def test_a_careful_umask_keeps_nobody_from_reading(tmp_path):
     finally:
         os.umask(before)
     board = read_board(tmp_path / "out")
-    assert board["defenses"][0]["clean_accuracy"] == 1.0
+    assert board["defenses"][0]["clean_accuracy"]["normalised"] == 1.0
     assert board["targeted_attacks"][0]["perturbation"]["mean_linf"] == 1.0
 
 

@@ -331,7 +331,7 @@ def test_shares_and_audits_are_what_the_pixels_say(played, sandbox, mode):
     for row in board["defenses"]:
         answers = {key: answer for key, (answer, _) in table.items() if key[2] == row["name"]}
         right = sum(answer == TRUE[key[3]] for key, answer in answers.items())
-        assert row["clean_accuracy"] == pytest.approx(np.mean(clean[row["name"]]), abs=1e-6)
+        assert row["clean_accuracy"]["normalised"] == pytest.approx(np.mean(clean[row["name"]]), abs=1e-6)
         assert row["normalised"] == pytest.approx(right / len(answers), abs=1e-6)
         assert row["missing_labels"] == sum(answer is None for answer in answers.values())
         assert row["interval"][0] <= row["normalised"] <= row["interval"][1]

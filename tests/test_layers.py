@@ -9,8 +9,11 @@ from helpers import ROOT
 
 LAYERS = (
     # 0: hashing, files, exceptions, and what needs nothing of ours
-    {"", "atomic", "digest", "errors", "machine", "scoring", "stats"},
+    {"", "atomic", "digest", "errors", "machine", "scoring"},
     {"records", "schema", "archive", "trees", "weights"},
+    {"statistics", "statistics.game", "statistics.ranking", "statistics.difficulty"},
+    {"statistics.wins"},
+    {"statistics.bootstrap", "statistics.stability"},
     # 1: what a stranger wrote, and the nouns of a round
     {"config", "executors", "images", "submission", "validation"},
     {"dataset", "executors.local"},
@@ -32,7 +35,7 @@ LAYERS = (
     # 3: playing and publishing
     {"assembly", "calls", "intake", "runner"},
     {"leaderboard", "preparation", "publish"},
-    {"bench", "publish.tables"},
+    {"bench", "publish.evidence", "publish.tables"},
     {"baseline", "terminal", "tournament"},
     {"check", "check.report"},
     {"check.budget", "check.conditions", "check.labels", "check.smoke", "check.static", "check.timing"},
@@ -67,6 +70,7 @@ ONLY_IN = {
     "requests": {"sandbox.docker", "sandbox.docker_container"},
     "pandas": {"publish.tables"},
     "PIL": {"images"},
+    "scipy": {"statistics.game", "statistics.ranking"},
     "sqlite3": {"index"},
     "psutil": {"machine", "sandbox.process"},
     "pydantic": {"config", "dataset", "schema", "submission"},

@@ -275,7 +275,7 @@ def test_names_and_true_labels_are_no_part_of_a_call(tiny):
     table.write_text(table.read_text().replace("img1,1,", "img1,777,"))
     result = play_file(tiny, name="another name")
     assert result.calls == {}
-    (one, other) = (board["defenses"][0]["clean_accuracy"] for board in (before, result.board))
+    (one, other) = (board["defenses"][0]["clean_accuracy"]["normalised"] for board in (before, result.board))
     assert (one, other) == (1.0, pytest.approx(5 / 6, abs=1e-6))
 
 

@@ -9,7 +9,8 @@ from helpers import score_table, tables
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, attack_points, count_points, defense_points, ranks
+from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, count_points, ranks
+from harness.statistics.wins import attack_wins, defense_wins
 
 # --- plain loops
 
@@ -94,9 +95,9 @@ def scores_of_fair(table):
 def scores(table, rules):
     points = count_points(table, rules)
     return {
-        "defenses": defense_points(points).sum(axis=1).tolist(),
-        "attacks": attack_points(points.fooled[: table.untargeted], points).sum(axis=1).tolist(),
-        "targeted": attack_points(points.hit[table.untargeted :], points).sum(axis=1).tolist(),
+        "defenses": defense_wins(table, points).by_image.sum(axis=1).tolist(),
+        "attacks": attack_wins(table, points, targeted=False).by_image.sum(axis=1).tolist(),
+        "targeted": attack_wins(table, points, targeted=True).by_image.sum(axis=1).tolist(),
     }
 
 

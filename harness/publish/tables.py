@@ -123,18 +123,22 @@ def common_cells(row: Board) -> list[str]:
 
 
 def _defense_cells(row: Board) -> list[str]:
-    return [*common_cells(row), f"{row['clean_accuracy']:.3f}", worst_case(row)]
+    return [*common_cells(row), shown(row["clean_accuracy"]), worst_case(row)]
 
 
 def _attack_cells(row: Board) -> list[str]:
-    share = row["success_where_clean_correct"]
     mean_linf = row["perturbation"].get("mean_linf")
     return [
         *common_cells(row),
-        "-" if share is None else f"{share:.3f}",
+        shown(row["success_where_clean_correct"]),
         worst_case(row),
         "-" if mean_linf is None else f"{mean_linf:.1f}",
     ]
+
+
+def shown(estimate: Board | None) -> str:
+    """An estimate of the board without its interval."""
+    return "-" if estimate is None else f"{estimate['normalised']:.3f}"
 
 
 def worst_case(row: Board) -> str:

@@ -41,7 +41,7 @@ def test_it_answers_as_the_same_network_in_pytorch(photos, tmp_path):
         gpu=False,
     )
     play_file(path)
-    assert [defense["clean_accuracy"] for defense in read_board(tmp_path / "out")["defenses"]] == [1, 1]
+    assert [defense["clean_accuracy"]["normalised"] for defense in read_board(tmp_path / "out")["defenses"]] == [1, 1]
     answers = pd.read_parquet(tmp_path / "out/predictions.parquet").set_index(["attack", "image", "defense"])["label"]
     table = answers.unstack("defense")
     assert len(table) == 6

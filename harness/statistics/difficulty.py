@@ -1,0 +1,40 @@
+"""What each image is like: how hard, whether anybody defends it, and whether its label may be wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.scoring import Flags, Labels
+
+SUSPICIOUS = 0.5
+"""The share of defenses that agree on one other label for the clean image, above which its own is suspected."""
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """An image that most defenses, undisturbed, call something else. votes: how many say `label`."""
+
+    image: int
+    label: int
+    votes: int
+
+
+def difficulty(correct: Flags) -> npt.NDArray[np.float64]:
+    """Share of wrong answers on each image: float64 N, of bool A x E x D x N."""
+    return np.asarray(1 - correct.mean(axis=(0, 1, 2)))
+
+
+def undefended(correct: Flags) -> npt.NDArray[np.intp]:
+    """Images that every defense loses to at least one attack: positions, of bool A x E x D x N."""
+    return np.flatnonzero(~correct.all(axis=(0, 1)).any(axis=0))
+
+
+def label_suspects(clean: Labels, true_labels: Labels) -> list[Suspect]:
+    """Images that more than SUSPICIOUS of the defenses give one and the same other label when clean; clean: D x N."""
+    found = []
+    for image, answers in enumerate(clean.T):
+        wrong, votes = np.unique(answers[(answers >= 0) & (answers != true_labels[image])], return_counts=True)
+        if len(wrong) and votes.max() > SUSPICIOUS * len(clean):
+            found.append(Suspect(image, int(wrong[votes.argmax()]), int(votes.max())))
+    return found
