@@ -19,7 +19,7 @@ COMPILE := CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --no-bu
 # PyTorch pins its CUDA packages itself, and only builds with CUDA have them: neither they nor a local version is our pin.
 STRIP := sed -i -E -e '/^(cuda|nvidia|triton)[a-z0-9-]*==/d' -e 's/^([a-z0-9-]+==[^+ ]+)\+[^ ]*/\1/'
 
-.PHONY: help venv run test results security paper lock kit-image clean
+.PHONY: help venv run site test results security paper lock kit-image clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +40,10 @@ $(STAMP): $(INPUTS)
 run: venv ## play tournaments/photos.yaml, then digits.yaml; SANDBOX=docker plays them in containers
 	@$(BIN)/harness run tournaments/photos.yaml --sandbox $(SANDBOX)
 	@$(BIN)/harness run tournaments/digits.yaml --sandbox $(SANDBOX)
+
+site: run ## publish what `make run` played as a static site in site/, and verify it
+	@$(BIN)/harness publish runs/photos runs/digits --to site
+	@$(BIN)/harness verify site
 
 test: venv ## lint, types, all tests
 	@$(BIN)/ruff check --quiet

@@ -1,6 +1,8 @@
 """From a round and what the index knows to the score table and the audit of every attack."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -55,10 +57,11 @@ def assemble(round_: Round, index: Index, audits: AuditTable) -> ScoreTable:
     clean = np.array([image.clean for image in round_.images], dtype=object)
     digests, codes = np.unique(np.concatenate([clean, audits.digests.ravel()]), return_inverse=True)
     clean_codes, attack_codes = codes[: len(clean)], codes[len(clean) :].reshape(audits.digests.shape)
+    names: list[str] = digests.tolist()
     labels = np.empty((*audits.digests.shape[:2], len(round_.defenses), len(clean)), dtype=np.int32)
     clean_labels = np.empty((len(round_.defenses), len(clean)), dtype=np.int32)
     for column, defense in enumerate(round_.defenses):
-        answers = _answers(index.predictions(defense.player), digests)
+        answers = _answers(index.predictions(defense.player), names)
         labels[:, :, column, :] = answers[attack_codes]
         clean_labels[column] = answers[clean_codes]
     return ScoreTable(
@@ -75,10 +78,12 @@ def assemble(round_: Round, index: Index, audits: AuditTable) -> ScoreTable:
     )
 
 
-def _answers(known: dict[str, int | None], digests: npt.NDArray[np.object_]) -> Labels:
-    """One defense's answer for each digest, int32."""
-    values = (known.get(digest, UNKNOWN) for digest in digests)
-    return np.array([NO_ANSWER if value is None else value for value in values], dtype=np.int32)
+def _answers(known: dict[str, int | None], digests: Sequence[str]) -> Labels:
+    """One defense's answer for each digest, int32. The table may have a hundred million: the loops are in C."""
+    values = list(map(known.get, digests, repeat(UNKNOWN)))
+    if None in values:
+        values = [NO_ANSWER if value is None else value for value in values]
+    return np.array(values, dtype=np.int32)
 
 
 def image_budgets(round_: Round) -> npt.NDArray[np.int16]:

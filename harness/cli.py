@@ -112,6 +112,9 @@ def build_parser() -> argparse.ArgumentParser:
     score.add_argument(
         "--rules", choices=["fair", "nips17-dev", "nips17-final"], help="instead of those it was played by"
     )
+    _add_diff(commands.add_parser("diff", help="what moved between two runs, and why"))
+    _add_publish(commands.add_parser("publish", help="tables, figures and a site of finished runs"))
+    _add_verify(commands.add_parser("verify", help="recompute every number of what was published"))
     _add_check(commands.add_parser("check", help="what would go wrong with a submission, before it is handed in"))
     _add_dataset(commands.add_parser("dataset", help="build or check a dataset"))
     _add_weights(commands.add_parser("weights", help="published weights of networks: list, fetch, import, verify"))
@@ -131,6 +134,27 @@ def _with_tournament(parser: argparse.ArgumentParser) -> argparse.ArgumentParser
 def _with_run(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", help="a run's output folder, or its tournament file")
     return parser
+
+
+def _add_diff(parser: argparse.ArgumentParser) -> None:
+    for name in ("before", "after"):
+        parser.add_argument(name, metavar=name.upper(), help="a run's output folder, its tournament file, or a bundle")
+    parser.add_argument("--json", metavar="FILE", help="write it for programs, too, - for the standard output")
+    parser.add_argument("--fail-on", choices=["rank", "score", "significant", "any"], help="exit code 1 where it moved")
+    parser.add_argument("--rules", choices=["fair", "nips17-dev", "nips17-final"], help="count both runs by these")
+
+
+def _add_publish(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="a run's output folder, or its tournament file")
+    parser.add_argument("--to", required=True, metavar="DIR", help="the folder of the site; made where it is missing")
+    parser.add_argument("--incomplete", action="store_true", help="even where answers are not known yet; it is marked")
+    parser.add_argument("--sign", metavar="KEY", help="an SSH key that signs what is published")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("published", metavar="BUNDLE", help="what harness publish wrote: one tournament, or the site")
+    parser.add_argument("--store", metavar="RUN", help="a run that has the images, so that pictures are made again, too")
+    parser.add_argument("--signer", metavar="PUBKEY", help="the public SSH key that must have signed it")
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

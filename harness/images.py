@@ -21,6 +21,8 @@ Pixels = npt.NDArray[np.uint8]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 STORED_BLOCK = 65535
+GREY = 128
+"""Where a picture has nothing to show."""
 IHDR_END = 33
 """Bytes of signature and IHDR chunk; IDAT begins here in a canonical file."""
 ADAM7 = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
@@ -87,6 +89,30 @@ def write_png(pixels: Pixels) -> bytes:
     lines = np.zeros((height, 3 * width + 1), dtype=np.uint8)
     lines[:, 1:] = pixels.reshape(height, 3 * width)
     return _stored_png(_canonical_header(width, height), lines.tobytes())
+
+
+def fit_square(pixels: Pixels, edge: int) -> Pixels:
+    """`pixels`, made smaller where they have to be, in the middle of a grey square of `edge` pixels."""
+    height, width, _ = pixels.shape
+    if max(height, width) > edge:
+        size = max(1, width * edge // max(height, width)), max(1, height * edge // max(height, width))
+        pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+        height, width, _ = pixels.shape
+    square = np.full((edge, edge, 3), GREY, dtype=np.uint8)
+    top, left = (edge - height) // 2, (edge - width) // 2
+    square[top : top + height, left : left + width] = pixels
+    return square
+
+
+def encode_picture(pixels: Pixels, quality: int | None) -> bytes:
+    """A picture for people: a JPEG of that quality (1..95), or, where that is None, a WebP that loses nothing."""
+    data = io.BytesIO()
+    if quality is None:
+        # of noise, as small as slower methods make it
+        Image.fromarray(pixels).save(data, "WEBP", lossless=True, quality=50, method=1)
+    else:
+        Image.fromarray(pixels).save(data, "JPEG", quality=quality, optimize=True)
+    return data.getvalue()
 
 
 def _stored_png(head: bytes, raw: bytes) -> bytes:

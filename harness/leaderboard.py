@@ -12,9 +12,10 @@ import numpy.typing as npt
 from harness.assembly import AuditTable, count_faults, image_budgets
 from harness.round import Round
 from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, Points, ScoreTable, count_points, ranks
-from harness.statistics.bootstrap import CONFIDENCE, DRAWS, Weights, draw_images, ratios, worst_opponents
+from harness.statistics.bootstrap import CONFIDENCE, DRAWS, Weights, draw_images, ratios
 from harness.statistics.difficulty import label_suspects, undefended
 from harness.statistics.game import bradley_terry, solve_game
+from harness.statistics.hardest import worst_opponents
 from harness.statistics.ranking import ALPHA, adjusted_tests, images_to_separate, rank_intervals, tiers
 from harness.statistics.stability import ranks_without
 from harness.statistics.wins import Wins, attack_wins, defense_wins
@@ -23,6 +24,13 @@ SCHEMA_VERSION = 2
 """Raised when a key goes or means something else; a reader passes over keys that it does not know."""
 
 DIGITS = 6
+
+INTERVALS = "paired Bayesian bootstrap over images, half an unseen image at either end"
+WORST_CASES = "exact binomial, Bonferroni-adjusted over the opponents that may be the hardest"
+TIERS = (
+    "paired t-tests over images and half an unseen one, Holm-adjusted over all pairs; "
+    "a tier ends where all above differ from all below"
+)
 
 Row = dict[str, Any]
 Columns = dict[str, list[Any]]
@@ -34,23 +42,23 @@ Extras = Callable[[int], Row]
 
 def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rules: str) -> Row:
     """Ranks the round under `rules`. Scores are counts; `normalised` is their share of what was possible."""
-    points = count_points(table, rules)
+    points, missing = count_points(table, rules), table.holes
     weights, budgets = draw_images(len(table.images), round_.seed), image_budgets(round_)
     defenses = defense_wins(table, points)
     untargeted, targeted = (attack_wins(table, points, targeted=kind) for kind in (False, True))
     return {
         "schema_version": SCHEMA_VERSION,
         "tournament": round_.tournament,
-        "complete": table.holes == 0,
-        "missing_answers": table.holes,
+        "complete": missing == 0,
+        "missing_answers": missing,
         "holes": _holes(table),
         "rules": rules,
         "missing_output_policy": POLICIES[rules],
         "dataset": {"name": round_.dataset, "digest": round_.dataset_digest, "images": len(table.images)},
         "epsilons": list(table.epsilons),
         "seed": round_.seed,
-        "intervals": {"confidence": CONFIDENCE, "draws": DRAWS, "method": "paired bootstrap over images"},
-        "tiers": {"alpha": ALPHA, "method": "paired t-tests over images, Holm-adjusted over all pairs"},
+        "intervals": {"confidence": CONFIDENCE, "draws": DRAWS, "method": INTERVALS, "worst_case": WORST_CASES},
+        "tiers": {"alpha": ALPHA, "method": TIERS},
         "defenses": _rows(defenses, weights, budgets, _of_defense(round_, table, defenses, weights)),
         "attacks": _rows(untargeted, weights, budgets, _of_attack(round_, audits, untargeted, weights, first=0)),
         "targeted_attacks": _rows(
@@ -65,7 +73,7 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
 
 def _holes(table: ScoreTable) -> list[Row]:
     """Which answers are not known: how many of each pair that lacks some; attack None: on the clean images."""
-    unknown = np.concatenate([(table.clean == UNKNOWN)[None], (table.labels == UNKNOWN).sum(axis=1)]).sum(axis=-1)
+    unknown = np.vstack([(table.clean == UNKNOWN).sum(axis=1), table.count(UNKNOWN)])
     attacks = (None, *table.attacks)
     return [
         {"attack": attacks[row], "defense": table.defenses[column], "missing_answers": int(unknown[row, column])}
@@ -86,7 +94,8 @@ def _rows(wins: Wins, weights: Weights, budgets: npt.NDArray[np.int16], extras: 
 
 
 def _scores(wins: Wins, scores: npt.NDArray[np.integer], weights: Weights) -> Columns:
-    shares = np.nan_to_num(ratios(wins.by_image, np.full(wins.by_image.shape[1], wins.possible), weights))
+    shares = ratios(wins.by_image, np.full(wins.by_image.shape[1], wins.possible), weights)
+    shares[np.isnan(shares[:, 0])] = 0, 0, 1  # no opponent: nothing is known
     return {
         "score": scores.tolist(),
         "normalised": [_share(value) for value in shares[:, 0]],
@@ -96,7 +105,8 @@ def _scores(wins: Wins, scores: npt.NDArray[np.integer], weights: Weights) -> Co
 
 def _places(wins: Wins, scores: npt.NDArray[np.integer], order: list[int]) -> Columns:
     """What the rank is worth: which others cannot be told from it, and what it depends on."""
-    tests, needed = adjusted_tests(wins.by_image), images_to_separate(wins.by_image)
+    tests = adjusted_tests(wins.by_image, wins.possible)
+    needed = images_to_separate(wins.by_image, wins.possible)
     following = dict(itertools.pairwise(order))
     without = ranks_without(wins.by_opponent)
     return {
@@ -114,16 +124,13 @@ def _against(wins: Wins, weights: Weights, budgets: npt.NDArray[np.int16]) -> Co
     count = len(wins.names)
     if not wins.opponents:
         return {"worst_case": [None] * count, "every_opponent": [None] * count, "per_epsilon": [{}] * count}
-    hardest, which = worst_opponents(wins, weights)
-    every = ratios(np.asarray(wins.won.all(axis=(1, 2))), np.ones(budgets.shape[1]), weights)
-    by_budget = {
-        str(budget): ratios(
-            (wins.won & (budgets == budget)).sum(axis=(1, 2)),
-            (budgets == budget).sum(axis=0) * len(wins.opponents),
-            weights,
-        )
-        for budget in np.unique(budgets)
-    }
+    hardest, which = worst_opponents(wins)
+    every = ratios(wins.by_image == wins.possible, np.ones(budgets.shape[1]), weights)
+    by_budget = {}
+    for budget in np.unique(budgets):
+        there = budgets == budget
+        won, times = (wins.by_epsilon * there).sum(axis=1), there.sum(axis=0)
+        by_budget[str(budget)] = ratios(won, times * len(wins.opponents), weights)
     return {
         "worst_case": [
             {"opponent": wins.opponents[opponent]} | (_estimate(share) or {})
@@ -138,7 +145,7 @@ def _against(wins: Wins, weights: Weights, budgets: npt.NDArray[np.int16]) -> Co
 
 def _of_defense(round_: Round, table: ScoreTable, wins: Wins, weights: Weights) -> Extras:
     clean = ratios(wins.clean_correct, np.ones(len(table.images)), weights)
-    missing = (table.labels == NO_ANSWER).sum(axis=(0, 1, 3))
+    missing = table.count(NO_ANSWER).sum(axis=0)
     return lambda number: {
         "submission": round_.defenses[number].submission,
         "clean_accuracy": _estimate(clean[number]),
@@ -149,8 +156,8 @@ def _of_defense(round_: Round, table: ScoreTable, wins: Wins, weights: Weights) 
 def _of_attack(round_: Round, audits: AuditTable, wins: Wins, weights: Weights, first: int) -> Extras:
     """first: the position of the kind's first attack among all."""
     right = wins.clean_correct
-    won = (wins.won & right[None, :, None, :]).sum(axis=(1, 2))
-    shares = ratios(won, right.sum(axis=0) * wins.won.shape[2], weights)
+    won = [(one & right[:, None, :]).sum(axis=(0, 1)) for one in wins.won]
+    shares = ratios(np.reshape(won, (-1, right.shape[1])), right.sum(axis=0) * wins.won.shape[2], weights)
     return lambda number: {
         "submission": round_.attacks[first + number].submission,
         "success_where_clean_correct": _estimate(shares[number]),

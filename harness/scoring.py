@@ -16,6 +16,7 @@ UNKNOWN = -2
 """In place of a label where the defense was not asked yet: the round is incomplete. It is a point for nobody."""
 
 Labels = npt.NDArray[np.int32]
+Counts = npt.NDArray[np.int32]
 Flags = npt.NDArray[np.bool_]
 
 POLICIES = {
@@ -52,7 +53,14 @@ class ScoreTable:
     @property
     def holes(self) -> int:
         """How many answers are not known yet."""
-        return int(np.count_nonzero(self.labels == UNKNOWN) + np.count_nonzero(self.clean == UNKNOWN))
+        return int(self.count(UNKNOWN).sum() + np.count_nonzero(self.clean == UNKNOWN))
+
+    def count(self, answer: int) -> Counts:
+        """How often each defense (columns) gave this answer to each attack (rows): int32 A x D."""
+        counts = np.zeros((len(self.attacks), len(self.defenses)), dtype=np.int32)
+        for attack, labels in enumerate(self.labels):
+            counts[attack] = np.count_nonzero(labels == answer, axis=(0, 2))
+        return counts
 
 
 @dataclass(frozen=True)
@@ -71,22 +79,22 @@ class Points:
 
 
 def count_points(table: ScoreTable, rules: str) -> Points:
-    """Applies a rule set of POLICIES to the table."""
-    correct = table.labels == table.true_labels
-    answered = table.labels >= 0
-    hit = table.labels == table.target_classes
-    attacks, defenses = np.ones(len(table.attacks), dtype=bool), np.ones(len(table.defenses), dtype=bool)
-    if rules == "fair":
-        return Points(correct, answered & ~correct, hit, attacks, defenses)
-    shown = table.valid[:, :, None, :]
-    correct, hit = correct & shown, hit & shown
-    if rules == "nips17-dev":
-        return Points(correct, ~correct & (table.labels != UNKNOWN), hit, attacks, defenses)
-    if rules != "nips17-final":
+    """Applies a rule set of POLICIES to the table. Raises: ValueError where there is no such rule set."""
+    if rules not in POLICIES:
         raise ValueError(f"no rule set {rules!r}; there are {', '.join(POLICIES)}")
-    attacks = np.asarray(table.valid.all(axis=(1, 2)))
-    defenses = np.asarray((answered | ~shown).all(axis=(0, 1, 3)))
-    return Points(correct, answered & shown & ~correct, hit, attacks, defenses)
+    correct, fooled, hit = (np.empty(table.labels.shape, dtype=bool) for _ in range(3))
+    attacks, defenses = np.ones(len(table.attacks), dtype=bool), np.ones(len(table.defenses), dtype=bool)
+    for attack, labels in enumerate(table.labels):  # one at a time: what is between stays small
+        shown = table.valid[attack, :, None, :] | (rules == "fair")
+        answered = labels >= 0
+        correct[attack] = (labels == table.true_labels) & shown
+        hit[attack] = (labels == table.target_classes) & shown
+        missed = labels != UNKNOWN if rules == "nips17-dev" else answered & shown
+        fooled[attack] = missed & ~correct[attack]
+        if rules == "nips17-final":
+            attacks[attack] = shown.all()
+            defenses &= (answered | ~shown).all(axis=(0, 2))
+    return Points(correct, fooled, hit, attacks, defenses)
 
 
 def ranks(scores: npt.NDArray[np.int64]) -> list[int]:

@@ -2,9 +2,9 @@
 
 import os
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, JustifyMethod
@@ -12,12 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from harness.board import show_board
+from harness.diff.text import Line, safe
 from harness.errors import printable
+from harness.grid import NARROWEST, Column, fit
 from harness.index import CallRecord
-from harness.publish.tables import Board, shown, worst_case
+from harness.publish.tables import Board
 from harness.records import Call, Outcome, Verdict
 from harness.round import Unavailable
 from harness.runner import Progress as RoundProgress
+
+MOODS = {1: "green", 0: "", -1: "red"}
+"""The style of a line of `harness.diff.text`."""
 
 LOG_LINES = 3
 FAILED_SHOWN = 20
@@ -103,16 +109,29 @@ class Terminal:
             self.say(str(one))
 
     def leaderboard(self, board: Board) -> None:
-        """The three rankings as tables."""
+        """The three rankings as tables that fit the window; see `harness.board`."""
         if not board["complete"]:
             self.say(f"incomplete: {board['missing_answers']} answers are not known yet")
-        for key, title, share in (
-            ("defenses", "Defenses: share of attacked images classified correctly", "clean"),
-            ("attacks", "Attacks: share of answers that are wrong", "of correct"),
-            ("targeted_attacks", "Targeted attacks: share of answers that are the target", "of correct"),
-        ):
-            if board[key]:
-                self.console.print(_table(title, share, board[key]))
+        show_board(self.console, board)
+
+    def lines(self, lines: Iterable[Line]) -> None:
+        """Lines that are broken at words where the window ends, each with an indent of its own."""
+        plain = self.console.options.ascii_only
+        for line in map(safe, lines):
+            text = line.text.replace("→", "->") if plain else line.text
+            style = "bold" if line.title else MOODS[line.mood]
+            indent, hanging = " " * line.indent, " " * line.hanging
+            width = max(self.console.width, line.hanging + NARROWEST)
+            for part in textwrap.wrap(text, width, initial_indent=indent, subsequent_indent=hanging) or [""]:
+                self.console.print(Text(part, style=style), soft_wrap=True)
+
+    def table(self, title: str, columns: Sequence[Column]) -> None:
+        """A table that fits the window; what had no room is named below it."""
+        table, left_out = fit(self.console, columns)
+        self.console.print(Text(printable(title), style="bold"))
+        self.console.print(table)
+        if left_out:
+            self.say(f"left out, for want of width: {', '.join(left_out)}")
 
 
 def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
@@ -122,18 +141,6 @@ def plain_table(title: str, columns: Sequence[tuple[str, str]]) -> Table:
         justify: JustifyMethod = "right" if kind == "number" else "left"
         width = min(len(header), 8)
         table.add_column(header, justify=justify, no_wrap=kind != "text", overflow="fold", min_width=width)
-    return table
-
-
-def _table(title: str, share: str, rows: list[dict[str, Any]]) -> Table:
-    columns = [("#", "number"), ("name", "name"), ("score", "number"), ("95 % interval", "number")]
-    table = plain_table(title, [*columns, (share, "number"), ("hardest opponent", "text")])
-    for row in rows:
-        low, high = row["interval"]
-        value = row.get("clean_accuracy", row.get("success_where_clean_correct"))
-        cells = [str(row["rank"]), row["name"], f"{row['normalised']:.3f}", f"{low:.3f}-{high:.3f}"]
-        cells += [shown(value), worst_case(row)]
-        table.add_row(*map(Text, cells))
     return table
 
 

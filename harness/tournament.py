@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from harness.assembly import assemble, read_audits
 from harness.atomic import write_atomic
 from harness.calls import Arena
 from harness.config import Tournament
+from harness.dataset import Description, describe
 from harness.errors import UserError
 from harness.executors.local import LocalExecutor, Play, count_slots, share_out
 from harness.index import CallRecord
@@ -33,7 +34,7 @@ from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox, read
 from harness.store import Store
 from harness.weights import rewritten
 
-PACKAGES = ("docker", "numpy", "pandas", "pillow", "pyarrow", "pydantic", "pyyaml")
+PACKAGES = ("docker", "numpy", "pillow", "pyarrow", "pydantic", "pyyaml", "scipy")
 
 
 class Audience(Display, Protocol):
@@ -92,6 +93,7 @@ def play(tournament: Tournament, audience: Audience) -> Result:
     machine.keep_freed_memory()
     slots = _slots(tournament)
     with opened(tournament, audience) as (store, sandbox, prepared, pixels):
+        about = describe(tournament.dataset.path)
         write_round(prepared.round, tournament.output)
         store.add_round(tournament.output)
         if not sandbox.isolates:
@@ -107,7 +109,11 @@ def play(tournament: Tournament, audience: Audience) -> Result:
         board = _write(prepared.round, store, tournament.output, tournament.rules)
         names = {player.key: player.name for player in players}
         failed = [call for call in store.index.calls(names) if call.verdict is not Verdict.OK]
-        provenance = _provenance(prepared, sandbox, slots, began, time.monotonic() - clock)
+        clocks: dict[str, str | float] = {
+            "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
+            "seconds": round(time.monotonic() - clock, 3),
+        }
+        provenance = _provenance(tournament, about, prepared, sandbox, slots, clocks)
         write_atomic(tournament.output / "provenance.json", json.dumps(provenance, indent=2) + "\n")
     calls = {names[key]: count for key, count in runner.calls.items()}
     return Result(board, prepared.round, tournament.output, calls, tuple(failed), tuple(runner.given_up))
@@ -142,12 +148,19 @@ def score(output: Path, rules: str | None) -> Result:
     return Result(board, round_, output, {})
 
 
+def find_store(output: Path, round_: Round) -> Store | None:
+    """The store that a round was played into, None where it is gone."""
+    path = (output / round_.store).resolve()
+    return Store(path) if (path / "index.sqlite").exists() else None
+
+
 def open_store(output: Path, round_: Round) -> Store:
     """The store that a round was played into. Raises: UserError when it is gone."""
-    path = (output / round_.store).resolve()
-    if not (path / "index.sqlite").exists():
+    store = find_store(output, round_)
+    if store is None:
+        path = (output / round_.store).resolve()
         raise UserError(f"{path}: the store of this run is gone; run the tournament again ({FILE_NAME} names it)")
-    return Store(path)
+    return store
 
 
 def _write(round_: Round, store: Store, output: Path, rules: str) -> Board:
@@ -179,29 +192,46 @@ def _slots(tournament: Tournament) -> list[Slot]:
 
 
 def _provenance(
-    prepared: Prepared, sandbox: Sandbox, slots: list[Slot], began: float, seconds: float
+    tournament: Tournament,
+    about: Description,
+    prepared: Prepared,
+    sandbox: Sandbox,
+    slots: list[Slot],
+    clocks: dict[str, str | float],
 ) -> dict[str, Any]:
-    """Clocks, hosts and versions: everything about a run that must not be in its leaderboard."""
-    players = (*prepared.attacks, *prepared.defenses)
+    """Clocks, hosts, limits and versions: everything about a run that must not be in its leaderboard."""
     return {
         "schema_version": 1,
-        "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
+        **clocks,
         "harness": harness.__version__,
         "machine": machine.describe(),
         "packages": {name: version(name) for name in PACKAGES},
         "sandbox": sandbox.name,
+        "rules": tournament.rules,
+        "versions_per_call": str(tournament.versions_per_call),
+        "limits": asdict(tournament.limits.resolve()),
+        "dataset": {
+            "name": about.name,
+            "description": about.description,
+            "source": about.source,
+            "licence": about.licence,
+        },
         "slots": [{"cores": list(slot.cores), "gpu": slot.gpu} for slot in slots],
-        "submissions": [
-            {
-                "name": player.name,
-                "type": player.submission.role,
-                "digest": player.submission.digest,
-                "container": player.container,
-                "authors": player.submission.metadata.authors,
-                "deterministic": player.submission.metadata.deterministic,
-                "weights": {one.name: one.digest for one in player.submission.weights},
-            }
-            for player in players
-        ],
+        "submissions": [_participant(player) for player in (*prepared.attacks, *prepared.defenses)],
+    }
+
+
+def _participant(player: Player) -> dict[str, Any]:
+    submission, metadata = player.submission, player.submission.metadata
+    return {
+        "name": player.name,
+        "type": submission.role,
+        "digest": submission.digest,
+        "container": player.container,
+        "authors": [metadata.authors] if isinstance(metadata.authors, str) else metadata.authors,
+        "description": metadata.description,
+        "url": metadata.url,
+        "labels": metadata.labels,
+        "deterministic": metadata.deterministic,
+        "weights": {one.name: one.digest for one in submission.weights},
     }

@@ -22,7 +22,9 @@ from harness.commands import doctor, status
 from harness.errors import EngineUnavailableError, UserError
 from harness.store import Store
 
-COMMANDS = ("run", "plan", "status", "score", "check", "dataset", "weights", "doctor", "gc")
+COMMANDS = (
+    "run", "plan", "status", "score", "diff", "publish", "verify", "check", "dataset", "weights", "doctor", "gc",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -377,7 +379,9 @@ def test_run_ends_with_what_failed_also_where_it_failed_before(here, run_main, c
     for _ in range(2):
         assert run_main("run", "failing.yaml") == 0
         lines = capfd.readouterr().out.splitlines()
-        assert lines[-3:-1] == ["bad epsilon 16 batch 1: exit, exit code 3, 2 missing", "    [red]oh dear[/red]"]
+        board = next(number for number, line in enumerate(lines) if line.startswith("Defenses:"))
+        failure = ["bad epsilon 16 batch 1: exit, exit code 3, 2 missing", "    [red]oh dear[/red]"]
+        assert lines[board - 2 : board] == failure
     assert "nothing was left to call" in lines[-1]
 
 

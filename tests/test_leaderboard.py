@@ -2,12 +2,13 @@
 and an incomplete round says that it is one."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import make_audits, make_round, score_table, tables
-from hypothesis import given
+from helpers import ROOT, make_audits, make_round, score_table, tables
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.leaderboard import SCHEMA_VERSION, build_leaderboard
@@ -16,6 +17,7 @@ from harness.round import Unavailable
 from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN
 
 RULES = sorted(POLICIES)
+ROLES = ("defenses", "attacks", "targeted_attacks")
 
 
 def build(table, rules="fair", *, batch_size=None, audits=None):
@@ -80,7 +82,11 @@ def test_what_a_board_says_about_itself():
     assert board["missing_output_policy"] == POLICIES["nips17-dev"]
     assert board["epsilons"] == ["4", "5"]
     assert board["dataset"]["images"] == 4
-    assert board["intervals"] == {"confidence": 0.95, "draws": 1000, "method": "paired bootstrap over images"}
+    assert (board["intervals"]["confidence"], board["intervals"]["draws"], board["tiers"]["alpha"]) == (
+        0.95,
+        1000,
+        0.05,
+    )
 
 
 def test_who_is_unavailable_is_listed_and_changes_nothing_else():
@@ -193,3 +199,121 @@ def test_submissions_with_the_same_answers_tie_and_share_their_interval():
     assert [row["rank"] for row in rows] == [1, 1, 1]
     assert [row["name"] for row in rows] == ["d0", "d1", "d2"]
     assert rows[0]["interval"] == rows[1]["interval"] == rows[2]["interval"]
+
+
+def estimates(value):
+    """Every estimate of a board, wherever it stands."""
+    if isinstance(value, dict):
+        if "interval" in value:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            yield from estimates(one)
+
+
+@settings(max_examples=25)
+@given(tables(), st.sampled_from(RULES))
+def test_every_value_lies_in_its_interval_and_no_interval_is_without_width(table, rules):
+    for estimate in estimates(build(table, rules)):
+        low, high = estimate["interval"]
+        assert 0 <= low <= estimate["normalised"] <= high <= 1
+        assert low < high
+
+
+@settings(max_examples=25)
+@given(tables(), st.sampled_from(RULES))
+def test_ranks_tiers_and_rank_intervals_agree(table, rules):
+    board = build(table, rules)
+    for rows in (board["defenses"], board["attacks"], board["targeted_attacks"]):
+        tiers = [row["tier"] for row in rows]
+        assert tiers == sorted(tiers)
+        assert set(tiers) == set(range(1, len(set(tiers)) + 1))
+        for number, row in enumerate(rows):
+            first, last = row["rank_interval"]
+            assert 1 <= first <= row["rank"] <= last <= len(rows)
+            if number + 1 == len(rows) or rows[number + 1]["score"] == row["score"]:
+                assert row["images_to_next"] is None
+            if row["rank_without_one_opponent"] is not None:
+                best, worst = row["rank_without_one_opponent"]
+                assert 1 <= best <= worst <= len(rows)
+
+
+def test_one_submission_of_each_role_and_one_image():
+    board = build(score_table([[[[1]]]]))
+    (row,) = board["defenses"]
+    assert (row["rank"], row["tier"], row["rank_interval"], row["score"], row["normalised"]) == (1, 1, [1, 1], 1, 1)
+    assert (row["images_to_next"], row["rank_without_one_opponent"]) == (None, [1, 1])
+    assert row["interval"][1] == 1
+    assert row["interval"][0] < 0.2
+    assert row["worst_case"]["interval"][0] < 0.2
+    (row,) = board["attacks"]
+    assert (row["score"], row["interval"][0]) == (0, 0)
+    assert row["interval"][1] > 0.8
+
+
+@pytest.mark.parametrize("shape", [(0, 1, 2, 3), (2, 1, 0, 3)])
+def test_who_met_nobody_has_no_share_of_anything(shape):
+    board = build(score_table(np.ones(shape), clean=np.ones((shape[2], 3))))
+    rows = board["defenses"] + board["attacks"]
+    assert len(rows) == 2
+    for row in rows:
+        assert (row["score"], row["normalised"], row["interval"]) == (0, 0, [0, 1])
+        assert (row["worst_case"], row["every_opponent"], row["per_epsilon"]) == (None, None, {})
+        assert row["rank_without_one_opponent"] is None
+    assert board["game"] is None
+
+
+def test_under_rotate_with_several_positions_each_budget_counts_its_own_answers():
+    labels = np.random.default_rng(3).integers(1, 3, (3, 2, 2, 6))
+    table = score_table(labels, true=[1] * 6)
+    budgets = ((4, 8, 12), (8, 16, 4))
+    round_ = replace(make_round(table, 2), epsilons=("a", "b"), budgets=budgets)
+    rows = build_leaderboard(round_, table, make_audits(table), "fair")["defenses"]
+    each = np.repeat(np.array(budgets), 2, axis=1)
+    for row in rows:
+        correct = labels[:, :, table.defenses.index(row["name"])] == 1
+        assert {key: share["normalised"] for key, share in row["per_epsilon"].items()} == {
+            str(budget): pytest.approx(correct[:, each == budget].mean(), abs=1e-6) for budget in (4, 8, 12, 16)
+        }
+
+
+def test_the_share_of_images_that_are_won_against_everybody():
+    table = example()
+    for row in build(table)["defenses"]:
+        correct = (table.labels == table.true_labels)[:, :, table.defenses.index(row["name"])]
+        assert row["every_opponent"]["normalised"] == correct.all(axis=(0, 1)).mean()
+
+
+def test_under_the_evaluation_s_rules_an_attack_without_all_its_images_is_nobody_s_opponent():
+    table = example()
+    table.valid[0, 0, 0] = False
+    for row in build(table, "nips17-final")["defenses"]:
+        correct = (table.labels[1:, :, table.defenses.index(row["name"])] == table.true_labels).mean()
+        assert row["normalised"] == pytest.approx(correct, abs=1e-6)
+        assert row["worst_case"]["opponent"] in ("a1", "a2")
+
+
+def test_every_key_is_explained():
+    """In the section of docs/formats.md; each in a cell of its own or of its parent."""
+    text = (ROOT / "docs" / "formats.md").read_text().split("### leaderboard.json")[1].split("\n## ")[0]
+    explained = set(re.findall(r"`([a-z0-9_]+)`", text))
+    table = example()
+    table.valid[0, 0, 0] = False
+    table.labels[0, 0, 0, 0] = UNKNOWN
+    left_out = Unavailable("best", Role.DEFENSE, "reason", "remedy")
+    board = build_leaderboard(replace(make_round(table), unavailable=(left_out,)), table, make_audits(table), "fair")
+    game, rows = board.pop("game"), [row for kind in ROLES for row in board[kind]]
+    keys = {
+        *board,
+        *game,
+        *board["images"],
+        *board["matrices"],
+        *board["dataset"],
+        *board["intervals"],
+        *board["tiers"],
+    }
+    lists = (*rows, *board["holes"], *board["unavailable"], *board["images"]["label_suspects"])
+    keys |= {key for row in lists for key in row}
+    keys |= {key for row in rows for key in row.get("perturbation", {})}
+    assert keys <= explained

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.leaderboard import build_leaderboard
-from harness.publish.tables import classifications, markdown, write_results
+from harness.publish.markdown import markdown
+from harness.publish.tables import classifications, write_results
 from harness.records import Role
 from harness.round import Unavailable
 from harness.scoring import NO_ANSWER, UNKNOWN
@@ -163,7 +164,8 @@ def page(table, rules="fair"):
 def test_the_page_names_rules_policy_and_everybody():
     text = page(example())
     assert text.startswith("# tiny\n")
-    for word in ("`fair`", "is replaced by the clean image", "95%", "## Defenses", "## Attacks", "## Targeted attacks"):
+    words = ("rules fair", "is replaced by the clean image", "95%", "## Defenses", "## Attacks", "## Targeted attacks")
+    for word in words:
         assert word in text
     for name in ("a0", "a1", "d0", "d1"):
         assert f"| {name} |" in text

@@ -1,12 +1,16 @@
 """A person sees what failed and why, and nothing that a submission wrote can colour, clear or forge the screen."""
 
 import io
+import itertools
 import re
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers import make_audits, make_player, make_round, score_table
 from rich.console import Console
 
+from harness.grid import Column
 from harness.index import CallRecord
 from harness.leaderboard import build_leaderboard
 from harness.plan import attack_call
@@ -115,7 +119,10 @@ def board(incomplete=False):
     return build_leaderboard(make_round(table), table, make_audits(table), "fair")
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+WIDTHS = [40, 60, 80, 120, 200]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_the_board_names_everybody_with_a_score(width):
     screen = Screen(width)
     screen.terminal.leaderboard(board())
@@ -136,6 +143,184 @@ def test_rankings_of_nobody_are_left_out_and_an_incomplete_board_says_so():
     complete = Screen()
     complete.terminal.leaderboard(board())
     assert "incomplete" not in complete.text
+
+
+def field(count=3, images=40, seed=0):
+    """`count` defenses, each a little worse than the one before, against an untargeted and a targeted attack."""
+    generator = np.random.default_rng(seed)
+    labels = 1 + (generator.random((2, 1, count, images)) < np.linspace(0.05, 0.95, count)[:, None])
+    table = score_table(labels, untargeted=1)
+    return replace(table, defenses=tuple(f"defense_of_participant_{number:02}" for number in range(count)))
+
+
+def board_of(table):
+    return build_leaderboard(make_round(table), table, make_audits(table), "fair")
+
+
+def drawn(board, width=100, **options):
+    """The lines of a board, without the spaces at their ends."""
+    file = io.StringIO()
+    Terminal(Console(file=file, width=width, **{"color_system": None} | options)).leaderboard(board)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def headers(lines):
+    """The words of the first header: the table of the defenses."""
+    line = next(line for line in lines if line.startswith("#"))
+    return re.split(r" {2,}", line.replace("0                   1", "bar").replace(" ↑", ""))
+
+
+DROPPED = ["opponent", "bar", "hardest", "clean", "tier", "ranks", "95 %"]
+"""In this order columns go where there is no room."""
+
+
+def test_columns_go_one_after_the_other_in_a_stated_order():
+    seen = [headers(drawn(board_of(field()), width)) for width in range(200, 24, -1)]
+    assert all(set(narrower) <= set(wider) for wider, narrower in itertools.pairwise(seen))
+    assert seen[0] == ["#", "name", "score", "bar", "95 %", "ranks", "tier", "clean", "hardest", "opponent"]
+    left = {header: sum(header in shown for shown in seen) for header in DROPPED}
+    assert sorted(DROPPED, key=left.__getitem__) == DROPPED
+    assert len(set(left.values())) == len(DROPPED)
+    assert seen[-1] == ["#", "name", "score"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_what_has_no_room_is_named(width):
+    lines = drawn(board_of(field()), width)
+    missing = [header for header in DROPPED if header not in headers(lines)]
+    told = " ".join(lines).partition("Not shown in this width: ")[2]
+    assert all(header in told for header in missing)
+    assert bool(told) is bool(missing)
+
+
+def test_a_name_that_fits_nowhere_is_broken_and_whole():
+    table = replace(field(2), defenses=("x" * 64, "y" * 64))
+    lines = drawn(board_of(table), 40)
+    assert max(map(len, lines)) <= 40
+    for letter in "xy":
+        found = re.findall(rf"\b{letter}+\b", "\n".join(lines[: lines.index("")]))
+        assert sum(map(len, found)) >= 64
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_long_ranking_has_all_its_rows_and_its_columns_stand(width):
+    board = board_of(field(35))
+    lines = drawn(board, width)
+    text = "\n".join(lines)
+    rows = [line for line in lines if re.match(r" *\d+ +defense_of_participant_\d\d ", line)]
+    assert [row.split()[1] for row in rows] == [row["name"] for row in board["defenses"]]
+    assert len({re.search(r"\d\.\d{3}", row).start() for row in rows}) == 1
+    assert max(map(len, lines)) <= width, text
+
+
+def test_a_broken_line_stands_between_tiers_and_nowhere_else():
+    board = board_of(field(12, 200))
+    tiers = [row["tier"] for row in board["defenses"]]
+    assert 1 < len(set(tiers)) < 12
+    lines = drawn(board)
+    names = [re.search(r"participant_(\d+)|╌", line) for line in lines[: lines.index("")]]
+    places = [found.group() for found in names if found and "share a tier" not in found.string]
+    expected = []
+    for row, below in zip(board["defenses"], [*board["defenses"][1:], None], strict=True):
+        expected.append(row["name"].removeprefix("defense_of_"))
+        expected += ["╌"] if below and below["tier"] != row["tier"] else []
+    assert places == expected
+
+
+def test_what_would_separate_the_first_two_is_said_where_they_share_a_tier():
+    board = board_of(field(12))
+    first, second = board["defenses"][:2]
+    assert first["tier"] == second["tier"]
+
+    def told(needed):
+        changed = board | {"defenses": [first | {"images_to_next": needed}, *board["defenses"][1:]]}
+        return " ".join(line for line in drawn(changed, 300) if "share a tier" in line)
+
+    assert told(None).endswith("share a tier: on these 40 images there is no difference between them")
+    assert told(70).endswith("it would take about 70 images to tell them apart, 40 were played")
+    assert told(30).endswith("alone they could be told apart, among so many pairs they cannot")
+    assert f"#{first['rank']} {first['name']} and #{second['rank']} {second['name']}" in told(70)
+    apart = board | {"defenses": [first, second | {"tier": 2}]}
+    assert "share a tier" not in "".join(drawn(apart))
+
+
+def test_the_bar_is_the_interval_on_a_scale_from_0_to_1():
+    rows = [
+        {"interval": [0.0, 1.0], "normalised": 0.5},
+        {"interval": [0.25, 0.25], "normalised": 0.25},
+        {"interval": [0.9, 1.0], "normalised": 1.0},
+    ]
+    base = board_of(field())
+    board = base | {"defenses": [old | new for old, new in zip(base["defenses"], rows, strict=True)]}
+    bars = [re.search(r"[·─●]{21}", line).group() for line in drawn(board, 200) if "defense_of" in line and "●" in line]
+    assert bars[:3] == ["──────────●──────────", "·····●···············", "··················──●"]
+
+
+def test_no_colour_where_none_is_wanted_or_known(monkeypatch):
+    def escapes(**options):
+        return re.findall(r"\x1b\[[\d;]*m", "\n".join(drawn(board_of(field(12)), force_terminal=True, **options)))
+
+    def colours(codes):
+        return [code for code in codes if {"30", "31", "32", "33", "34", "35", "36"} & set(re.findall(r"\d+", code))]
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert escapes(color_system=None) == []
+    assert colours(escapes(color_system="standard"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not colours(escapes(color_system="standard"))
+
+
+def test_an_incomplete_board_is_marked_at_every_ranking():
+    titles = [line for line in drawn(board(incomplete=True)) if line.endswith("(incomplete)")]
+    assert [title.split(":")[0] for title in titles] == ["Defenses", "Attacks", "Targeted attacks"]
+
+
+HOSTILE = "\x1b[31m[red]x[/red]\r:smile:\u202e"
+
+
+def test_hostile_names_stand_there_as_they_are():
+    table = replace(field(2), defenses=(HOSTILE, "two"), attacks=(f"{HOSTILE}a", f"{HOSTILE}b"))
+    lines = drawn(board_of(table), 200)
+    assert all(char.isprintable() for line in lines for char in line)
+    assert sum("\ufffd[31m[red]x[/red]\ufffd:smile:\ufffd" in line for line in lines) >= 3
+
+
+def test_plain_characters_where_the_terminal_knows_no_others():
+    class Ascii(io.StringIO):
+        encoding = "ascii"
+
+    file = Ascii()
+    Terminal(Console(file=file, width=150)).leaderboard(board_of(field()))
+    assert file.getvalue().isascii()
+    assert "score ^" in file.getvalue()
+
+
+def test_a_table_names_what_it_leaves_out():
+    columns = [
+        Column("name", ["someone"]),
+        Column("count", ["1234567"], number=True),
+        Column("words", ["a text that takes much room"], drop=1),
+    ]
+    for width, said in ((80, ""), (30, "left out, for want of width: words\n")):
+        screen = Screen(width)
+        screen.terminal.table("A title", columns)
+        assert "1234567" in screen.text
+        assert screen.text.endswith(said)
+        assert ("much room" in screen.text) is not said
+
+
+def test_a_column_is_broken_only_where_nothing_can_be_left_out():
+    screen = Screen(24)
+    screen.terminal.table("A title", [Column("name", ["a" * 30]), Column("count", ["1234567"], number=True)])
+    assert "1234567" in screen.text
+    assert screen.text.count("a" * 5) >= 2
+    assert max(map(len, screen.text.splitlines())) <= 24
+
+
+def test_a_table_of_nobody_is_its_header():
+    screen = Screen()
+    screen.terminal.table("A title", [Column("name", []), Column("count", [], number=True)])
+    assert screen.text.split() == ["A", "title", "name", "count", "─" * 12]
 
 
 def test_what_would_help_can_be_copied_from_a_narrow_screen():

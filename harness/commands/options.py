@@ -68,5 +68,10 @@ def _dataset(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def output_of(arguments: argparse.Namespace) -> Path:
     """The output folder of a run that is named by itself or by its tournament file."""
-    path = Path(arguments.run)
+    return folder_of(arguments.run)
+
+
+def folder_of(run: str) -> Path:
+    """The same, for a run by its name."""
+    path = Path(run)
     return load_tournament(path).output if path.suffix in (".yaml", ".yml") else path

@@ -19,12 +19,12 @@ def main(arguments: argparse.Namespace) -> int:
     build_if_missing(tournament.dataset, terminal.say)
     with terminal.live():
         result = _play(tournament, terminal)
-    terminal.leaderboard(result.board)
-    terminal.unavailable(result.round.unavailable)
     terminal.failures(result.failed)
-    terminal.say(_summary(result))
     for line in result.given_up:
         terminal.say(f"given up: {line}")
+    terminal.unavailable(result.round.unavailable)
+    terminal.leaderboard(result.board)
+    terminal.say(_summary(result))
     return OK if result.board["complete"] else EXPECTED_ERROR
 
 

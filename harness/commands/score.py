@@ -11,7 +11,7 @@ from harness.tournament import score
 def main(arguments: argparse.Namespace) -> int:
     result = score(output_of(arguments), arguments.rules)
     terminal = Terminal()
-    terminal.leaderboard(result.board)
     terminal.unavailable(result.round.unavailable)
+    terminal.leaderboard(result.board)
     terminal.say(f"rules {result.board['rules']}; results: {result.output}")
     return OK if result.board["complete"] else EXPECTED_ERROR

@@ -20,9 +20,20 @@ class Suspect:
     votes: int
 
 
-def difficulty(correct: Flags) -> npt.NDArray[np.float64]:
-    """Share of wrong answers on each image: float64 N, of bool A x E x D x N."""
-    return np.asarray(1 - correct.mean(axis=(0, 1, 2)))
+def difficulty(correct: Flags, counted: Flags | None = None) -> npt.NDArray[np.float64]:
+    """Share of wrong answers on each image: float64 N, of bool A x E x D x N; nan where there is none.
+
+    counted: which answers to count, of the same shape (or one that broadcasts to it); all of them by default.
+    """
+    taken = np.broadcast_to(np.True_ if counted is None else counted, correct.shape)
+    with np.errstate(invalid="ignore"):
+        return np.asarray((~correct & taken).sum(axis=(0, 1, 2)) / taken.sum(axis=(0, 1, 2)))
+
+
+def lost_to_best(correct: Flags) -> npt.NDArray[np.float64]:
+    """Share of defenses that lose the image to at least one attack: float64 N, of bool A x E x D x N; nan of none."""
+    lost = np.asarray(~correct.all(axis=(0, 1)))
+    return np.asarray(lost.mean(axis=0)) if len(lost) else np.full(lost.shape[1], np.nan)
 
 
 def undefended(correct: Flags) -> npt.NDArray[np.intp]:

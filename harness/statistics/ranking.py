@@ -4,26 +4,33 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtr
 
+from harness.statistics.bootstrap import UNSEEN
+
 ALPHA = 0.05
 POWER = 0.8
 
 Matrix = npt.NDArray[np.float64]
 
 
-def paired_tests(by_image: npt.NDArray[np.integer]) -> Matrix:
+def paired_tests(by_image: npt.NDArray[np.integer], possible: int | None = None) -> Matrix:
     """Two-sided p-values of equal mean points, for each pair of submissions: float64 S x S, 1 on the diagonal.
 
-    Paired t over images; and, since a t statistic of few images that agree may be anything, never below what a test of
-    signs can give at best, 2 to the power of 1 - m for m images on which the two differ.
+    by_image: S x N. possible: the most points that an image can give; where it is None, the most that anybody has.
+    Paired t over images and, as in `bootstrap`, `UNSEEN` of an image that the worse one wins by all points: else few
+    images that agree would prove anything. Never below what a test of signs can give at best, 2 to the power of 1 - m
+    for m images on which the two differ.
     """
     submissions, images = by_image.shape
     if images < 2:
         return np.ones((submissions, submissions))
-    differences, deviations = _differences(by_image)
+    most = by_image.max(initial=0) if possible is None else possible
+    differences, squares = _sums(by_image)
+    total, size = np.abs(differences) - UNSEEN * most, images + UNSEEN
+    variances = (squares + UNSEEN * most**2 - total**2 / size) / (size - 1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.abs(differences) / (deviations / np.sqrt(images))
-    p = np.where(differences == 0, 1.0, 2 * stdtr(images - 1, -np.where(np.isnan(t), 0.0, t)))
-    return np.asarray(np.maximum(p, np.minimum(1.0, 2.0 ** (1 - _differing(by_image)))))
+        t = np.nan_to_num(np.maximum(total, 0) / np.sqrt(variances * size))
+    signs = np.minimum(1.0, 2.0 ** (1 - _differing(by_image)))
+    return np.asarray(np.maximum(2 * stdtr(images - 1, -t), signs))
 
 
 def holm(p: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -35,9 +42,9 @@ def holm(p: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     return adjusted
 
 
-def adjusted_tests(by_image: npt.NDArray[np.integer]) -> Matrix:
+def adjusted_tests(by_image: npt.NDArray[np.integer], possible: int | None = None) -> Matrix:
     """`paired_tests` of all pairs, adjusted by `holm`: S x S, symmetric."""
-    p = paired_tests(by_image)
+    p = paired_tests(by_image, possible)
     pairs = np.triu_indices(len(p), k=1)
     adjusted = np.ones_like(p)
     adjusted[pairs] = holm(p[pairs])
@@ -45,16 +52,18 @@ def adjusted_tests(by_image: npt.NDArray[np.integer]) -> Matrix:
 
 
 def tiers(scores: npt.NDArray[np.number], adjusted: Matrix, alpha: float = ALPHA) -> list[int]:
-    """1 for the best and all that cannot be told from it; the best of the rest begins the next."""
-    found = [0] * len(scores)
-    left, tier = list(np.argsort(-scores, kind="stable")), 0
-    while left:
-        tier, best = tier + 1, left[0]
-        for number in left:
-            if number == best or adjusted[best, number] > alpha:
-                found[number] = tier
-        left = [number for number in left if not found[number]]
-    return found
+    """1 for the best; a tier ends where everybody above can be told from everybody below.
+
+    So two that are equal stand in different tiers only if a test told them apart, which happens to any of them with
+    probability alpha at most. Two of one tier may still have been told apart: see `rank_intervals`. As the clusters of
+    the Conference on Machine Translation (Bojar et al., Findings of the 2013 Workshop, section 3).
+    """
+    order = np.argsort(-np.asarray(scores), kind="stable")
+    apart = adjusted[np.ix_(order, order)] <= alpha
+    ends = [bool(apart[:place, place:].all()) for place in range(1, len(order))]
+    found = np.empty(len(order), dtype=np.int64)
+    found[order] = 1 + np.concatenate([[0], np.cumsum(ends)])[: len(order)]
+    return [int(tier) for tier in found]
 
 
 def rank_intervals(scores: npt.NDArray[np.number], adjusted: Matrix, alpha: float = ALPHA) -> npt.NDArray[np.int64]:
@@ -69,27 +78,40 @@ def rank_intervals(scores: npt.NDArray[np.number], adjusted: Matrix, alpha: floa
     return np.stack([1 + better, len(scores) - worse], axis=1)
 
 
-def images_to_separate(by_image: npt.NDArray[np.integer], alpha: float = ALPHA, power: float = POWER) -> Matrix:
-    """How many images would tell each pair apart with that power, were the difference as it is: S x S, inf if none."""
-    differences, deviations = _differences(by_image)
+def images_to_separate(
+    by_image: npt.NDArray[np.integer], possible: int | None = None, alpha: float = ALPHA, power: float = POWER
+) -> Matrix:
+    """How many images would tell each pair apart with that power, were the difference as it is: S x S, inf if none, or
+    where there is but one image to learn from.
+
+    For one test of `paired_tests`, not adjusted for others: the n at which its expected statistic is the sum of the
+    normal quantiles of alpha / 2 and power, with the t correction of Guenther (The American Statistician 35, 1981); at
+    least as many as hold the differences that a test of signs asks for.
+    """
+    images = by_image.shape[1]
+    most = by_image.max(initial=0) if possible is None else possible
+    differences, squares = _sums(by_image)
+    mean = np.abs(differences) / images
+    variance = (squares - differences**2 / images) / max(images - 1, 1)
+    normal, signs = ndtri(1 - alpha / 2), np.ceil(1 - np.log2(alpha))
+    level = (normal + ndtri(power)) ** 2
+    # mean * n - UNSEEN * most = sqrt(level * (n * variance + UNSEEN * (most + mean)^2)), squared
+    half = 2 * UNSEEN * most * mean + level * variance
+    rest = (UNSEEN * most) ** 2 - level * UNSEEN * (most + mean) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        effect = np.abs(differences) / deviations
-        needed = np.ceil(((ndtri(1 - alpha / 2) + ndtri(power)) / effect) ** 2)
-    return np.where(differences == 0, np.inf, np.maximum(np.nan_to_num(needed, nan=np.inf), 1.0))
+        needed = (half + np.sqrt(half**2 - 4 * mean**2 * rest)) / (2 * mean**2) + normal**2 / 2
+        needed = np.maximum(needed, signs * images / _differing(by_image))
+    return np.where((differences == 0) | (images < 2), np.inf, np.ceil(needed))
 
 
-def _differences(by_image: npt.NDArray[np.integer]) -> tuple[Matrix, Matrix]:
-    """Mean and standard deviation over images of each pair's difference, S x S each."""
+def _sums(by_image: npt.NDArray[np.integer]) -> tuple[Matrix, Matrix]:
+    """Sums over images of each pair's difference and of its square, S x S each: whole numbers, exact in any order."""
     points = by_image.astype(np.float64)
-    means, images = points.mean(axis=1), points.shape[1]
-    centred = points - means[:, None]
-    covariance = centred @ centred.T / max(images - 1, 1)
-    variances = np.diag(covariance)
-    squares = np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0)
-    squares[squares < 1e-12] = 0
-    return means[:, None] - means[None, :], np.sqrt(squares)
+    sums, products = points.sum(axis=1), points @ points.T
+    own = np.diag(products)
+    return sums[:, None] - sums[None, :], own[:, None] + own[None, :] - 2 * products
 
 
 def _differing(by_image: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """On how many images each pair's points differ, S x S."""
-    return np.stack([(by_image != row).sum(axis=1) for row in by_image])
+    return np.array([(by_image != row).sum(axis=1) for row in by_image], dtype=np.int64).reshape(len(by_image), -1)

@@ -1,13 +1,16 @@
-"""What a ranking depends on: one opponent, or submissions that are copies of one another."""
+"""What a ranking depends on: one opponent, or opponents that are copies of one another."""
+
+import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.scoring import Labels
-from harness.statistics.wins import Counts
+Ranks = npt.NDArray[np.int64]
+Counts = npt.NDArray[np.integer]
 
 
-def ranks_without(by_opponent: Counts) -> npt.NDArray[np.int64]:
+def ranks_without(by_opponent: Counts) -> Ranks:
     """Rank of each submission where one opponent is left out: S x O, equal scores sharing the better rank.
 
     by_opponent: points, S x O.
@@ -16,21 +19,22 @@ def ranks_without(by_opponent: Counts) -> npt.NDArray[np.int64]:
     return np.asarray(1 + (left[None, :, :] > left[:, None, :]).sum(axis=1))
 
 
-def agreement(labels: Labels) -> npt.NDArray[np.float64]:
-    """How often two defenses give the same label: D x D, of D x M answers; absent ones agree with none."""
-    given = labels >= 0
-    return np.stack([((labels == row) & given).mean(axis=1) for row in labels])
+def ranks_of_groups(by_opponent: Counts, groups: Sequence[int]) -> Ranks:
+    """Rank of each submission where all opponents of a group together count as one: S; groups: a number for each of O.
 
-
-def cosines(perturbations: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Mean over images of the cosine between two attacks' perturbations of it: A x A; of A x N x pixels.
-
-    An image that one of the two left unchanged counts as 0, or as 1 where both did.
+    Whole numbers throughout, so that equal scores stay equal.
     """
-    total = np.zeros((len(perturbations),) * 2)
-    for number in range(perturbations.shape[1]):
-        image = perturbations[:, number].astype(np.float64)
-        lengths = np.linalg.norm(image, axis=1)
-        unit = image / np.where(lengths, lengths, 1)[:, None]
-        total += np.where((lengths[:, None] == 0) & (lengths[None, :] == 0), 1.0, unit @ unit.T)
-    return np.asarray(total / max(perturbations.shape[1], 1))
+    sizes = [list(groups).count(group) for group in groups]
+    common = math.lcm(*sizes)
+    points = by_opponent.astype(np.int64) @ np.array([common // size for size in sizes], dtype=np.int64)
+    return np.asarray(1 + (points[None, :] > points[:, None]).sum(axis=1))
+
+
+def kendall_tau(one: Ranks, other: Ranks) -> float:
+    """How far two rankings agree on who is before whom: 1 on all, -1 on none; nan where one of them ties all.
+
+    Kendall's tau-b: The Treatment of Ties in Ranking Problems, Biometrika 33 (1945).
+    """
+    first, second = (np.sign(ranks[:, None] - ranks[None, :]) for ranks in (one, other))
+    pairs = math.sqrt(int((first**2).sum()) * int((second**2).sum()))
+    return int((first * second).sum()) / pairs if pairs else math.nan

@@ -6,9 +6,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from harness.scoring import Flags, Points, ScoreTable
-
-Counts = npt.NDArray[np.int32]
+from harness.scoring import Counts, Flags, Points, ScoreTable
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,19 @@ class Wins:
         return int(self.won.shape[1] * self.won.shape[2])
 
     @cached_property
-    def by_image(self) -> Counts:
-        """Points of each submission on each image: int32 S x N."""
-        return np.asarray(self.won.sum(axis=(1, 2), dtype=np.int32))
+    def by_epsilon(self) -> Counts:
+        """Points of each submission at each epsilon on each image: int32 S x E x N."""
+        return np.asarray(self.won.sum(axis=1, dtype=np.int32))
 
     @cached_property
-    def by_opponent(self) -> Counts:
-        """Points of each submission against each opponent: int32 S x O."""
-        return np.asarray(self.won.sum(axis=(2, 3), dtype=np.int32))
+    def by_image(self) -> Counts:
+        """Points of each submission on each image: int32 S x N."""
+        return np.asarray(self.by_epsilon.sum(axis=1, dtype=np.int32))
+
+    @cached_property
+    def by_opponent(self) -> npt.NDArray[np.int64]:
+        """Points of each submission against each opponent: int64 S x O."""
+        return np.asarray(self.won.sum(axis=(2, 3), dtype=np.int64))
 
 
 def defense_wins(table: ScoreTable, points: Points) -> Wins:
