@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.errors import printable
 from harness.grid import Column, aligned, fit
-from harness.publish.tables import Board, shown
+from harness.publish.cells import Board, shown
 
 Row = dict[str, Any]
 

@@ -153,7 +153,7 @@ def _add_publish(parser: argparse.ArgumentParser) -> None:
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("published", metavar="BUNDLE", help="what harness publish wrote: one tournament, or the site")
-    parser.add_argument("--store", metavar="RUN", help="a run that has the images, so that pictures are made again, too")
+    parser.add_argument("--store", metavar="RUN", help="a run that has the images: pictures are made again, too")
     parser.add_argument("--signer", metavar="PUBKEY", help="the public SSH key that must have signed it")
 
 

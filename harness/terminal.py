@@ -17,7 +17,7 @@ from harness.diff.text import Line, safe
 from harness.errors import printable
 from harness.grid import NARROWEST, Column, fit
 from harness.index import CallRecord
-from harness.publish.tables import Board
+from harness.publish.cells import Board
 from harness.records import Call, Outcome, Verdict
 from harness.round import Unavailable
 from harness.runner import Progress as RoundProgress

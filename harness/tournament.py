@@ -26,7 +26,8 @@ from harness.intake import check_untouched
 from harness.leaderboard import build_leaderboard
 from harness.plan import Player
 from harness.preparation import Prepared, prepare
-from harness.publish.tables import Board, write_results
+from harness.publish.cells import Board
+from harness.publish.tables import write_results
 from harness.records import Call, Outcome, Slot, Verdict
 from harness.round import FILE_NAME, Round, read_round, write_round
 from harness.runner import Display, Runner

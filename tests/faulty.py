@@ -92,8 +92,7 @@ def open_forge():
 
 def serve():
     """Reads orders, one a line, and answers each with how it ended."""
-    import pandas  # noqa: F401 - what writing the results would import
-    import pyarrow.parquet  # noqa: F401
+    import pyarrow.parquet  # noqa: F401 - what writing the results would import
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from publishing import made_up
 
-from harness.errors import UserError
 from harness.images import encode_picture, fit_square
 from harness.publish import gallery as module
-from harness.publish.gallery import COLUMNS, EMPTY, Form, Gallery, make_thumbnails, read_gallery
+from harness.publish.gallery import COLUMNS, EMPTY, Form, Gallery, make_thumbnails
 from harness.publish.slugs import anchor, file_stem
 from harness.store import Store
 
@@ -119,7 +118,6 @@ def test_images_that_the_store_lost_are_left_out(tmp_path, store):
 def test_without_a_store_there_is_no_gallery(tmp_path, store):
     evidence = made_up(store)
     assert make_thumbnails(evidence, None, tmp_path / "t") == EMPTY
-    assert read_gallery(tmp_path / "t") == EMPTY
     assert not (tmp_path / "t").exists()
 
 
@@ -130,19 +128,6 @@ def test_the_same_pixels_give_the_same_bytes(tmp_path, store):
     one, other = ({path.name: path.read_bytes() for path in (tmp_path / name).rglob("*.*")} for name in "ab")
     assert one == other
     assert len(one) == 7 + 2
-
-
-def test_a_gallery_is_read_as_it_was_written(tmp_path, store):
-    gallery = make_thumbnails(made_up(store), store, tmp_path / "t")
-    assert read_gallery(tmp_path / "t") == gallery
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"form": 1}', '{"form": {"edge": "x", "quality": 1}}'])
-def test_a_list_of_pictures_that_is_none_is_refused(tmp_path, text):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "gallery.json").write_text(text)
-    with pytest.raises(UserError, match="is no list of pictures"):
-        read_gallery(tmp_path)
 
 
 @given(attacks=st.integers(1, 400), epsilons=st.integers(1, 4))

@@ -141,21 +141,6 @@ def make_thumbnails(evidence: Evidence, store: Store | None, folder: Path) -> Ga
     return gallery
 
 
-def read_gallery(folder: Path) -> Gallery:
-    """The gallery that was written below a tournament's folder, EMPTY where there is none. Raises: UserError."""
-    path = folder / FOLDER / INDEX
-    try:
-        data = json.loads(path.read_text())
-        edge, quality = data["form"]["edge"], data["form"]["quality"]
-        form = Form(int(edge), None if quality is None else int(quality))
-        images = tuple(map(str, data["images"]))
-        return Gallery(form, bool(data["pixelated"]), int(data["attacks"]), int(data["epsilons"]), images)
-    except FileNotFoundError:
-        return EMPTY
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: is no list of pictures ({error}); publish the run again") from None
-
-
 # --- how many, and how large
 
 

@@ -11,12 +11,10 @@ import numpy as np
 
 from harness.assembly import AuditTable
 from harness.atomic import write_atomic
-from harness.publish.cells import Board, shown, worst_case
+from harness.publish.cells import Board
 from harness.publish.markdown import markdown
 from harness.round import Round
 from harness.scoring import ScoreTable
-
-__all__ = ["Board", "shown", "worst_case"]
 
 MATRICES = {
     "accuracy_on_attacks": "attacks",
