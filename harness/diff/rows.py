@@ -118,7 +118,7 @@ def _like_with_like(two: Two, core: Core) -> Row | None:
         "after": round(float(after), DIGITS),
         "difference": round(float(value), DIGITS),
         "interval": [round(float(low), DIGITS), round(float(high), DIGITS)],
-        "p": round(float(paired_tests(points)[0, 1]), DIGITS),
+        "p": round(float(paired_tests(points, int(possible.max()))[0, 1]), DIGITS),
         "p_adjusted": None,
     }
 

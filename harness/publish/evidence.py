@@ -16,7 +16,7 @@ from harness.index import CallRecord
 from harness.publish.border import check_audits, check_round, check_version, read_ledger, read_provenance, read_value
 from harness.publish.parquet import (
     attack_images_table,
-    predictions_table,
+    predictions_tables,
     read_attack_images,
     read_predictions,
     read_similarity,
@@ -96,12 +96,12 @@ def write_evidence(evidence: Evidence, folder: Path) -> None:
     """Writes FILES, and SIMILARITY where there is one; the same bytes for the same evidence."""
     round_, table, audits = evidence.round, evidence.table, evidence.audits
     write_round(round_, folder)
-    write_table(predictions_table(round_, table, audits), folder / PREDICTIONS)
-    write_table(attack_images_table(round_, table, audits), folder / ATTACK_IMAGES)
+    write_table(predictions_tables(round_, table, audits), folder / PREDICTIONS)
+    write_table([attack_images_table(round_, table, audits)], folder / ATTACK_IMAGES)
     write_json([asdict(call) for call in evidence.ledger], folder / LEDGER)
     write_json(evidence.provenance, folder / PROVENANCE)
     if evidence.similarity is not None:
-        write_table(similarity_table(evidence.similarity), folder / SIMILARITY)
+        write_table([similarity_table(evidence.similarity)], folder / SIMILARITY)
 
 
 def read_evidence(folder: Path) -> Evidence:

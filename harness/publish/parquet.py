@@ -4,7 +4,9 @@ Rows stand in one fixed order, which readers of ours rely on: attack, epsilon, d
 Columns of text are kept as dictionaries, so that a name costs its bytes once.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,9 @@ from harness.publish.similarity import Similarity
 from harness.round import Round
 from harness.scoring import NO_ANSWER, UNKNOWN, ScoreTable
 
+PART = 1 << 20
+"""Rows that are written at once, about; a part is one row group."""
+
 MAX_ROWS = 200_000_000
 """More than twice the answers of 2017; a stranger's table of more is not read."""
 
@@ -32,37 +37,76 @@ CLEAN = "clean"
 INT64 = pa.int64()
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """In one step, and the same bytes for the same table and version of pyarrow; readers see plain columns."""
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, store_schema=False, compression="zstd")
+def write_table(parts: Iterable[pa.Table], path: Path) -> None:
+    """In one step, and the same bytes for the same parts and version of pyarrow; readers see plain columns."""
+    parts = iter(parts)
+    first = next(parts)
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(temporary, first.schema, store_schema=False, compression="zstd") as writer,
+    ):
+        for part in itertools.chain([first], parts):
+            writer.write_table(part)
 
 
-def predictions_table(round_: Round, table: ScoreTable, audits: AuditTable) -> pa.Table:
-    """Every answer: (1 + A x E) x D x N rows. label: null where there is none; known: whether it was asked for."""
+def predictions_tables(round_: Round, table: ScoreTable, audits: AuditTable) -> Iterator[pa.Table]:
+    """Every answer, (1 + A x E) x D x N rows in parts. label: null for none; known: whether it was asked for."""
     attacks, epsilons, defenses, images = table.labels.shape
-    blocks = 1 + attacks * epsilons
-    labels = np.concatenate([table.clean[None], table.labels.reshape(blocks - 1, defenses, images)])
-    block, column, image = (axis.ravel() for axis in np.indices(labels.shape, dtype=np.int32))
-    number = np.concatenate([[0], 1 + np.repeat(np.arange(attacks), epsilons)])
-    budgets = np.concatenate([np.zeros((1, images)), np.tile(image_budgets(round_), (attacks, 1))]).astype(np.int16)
-    valid = np.concatenate([np.ones((1, images), dtype=bool), table.valid.reshape(blocks - 1, images)])
     clean = np.array([one.clean for one in round_.images], dtype=object)
     words, codes = np.unique(np.concatenate([clean, audits.digests.ravel()]).astype(str), return_inverse=True)
-    answers = labels.ravel()
-    return pa.table({
-        "attack": _words((CLEAN, *table.attacks), number[block]),
-        "targeted": pa.array((number > table.untargeted)[block]),
-        "epsilon": pa.array(budgets[block, image]),
-        "defense": _words(table.defenses, column),
-        "image": _words(table.images, image),
-        "label": pa.array(answers, pa.int32(), mask=answers < 0),
-        "true_label": pa.array(table.true_labels[image]),
-        "target_class": pa.array(table.target_classes[image]),
-        "valid": pa.array(valid[block, image]),
-        "digest": _words(words.tolist(), codes.reshape(blocks, images)[block, image]),
-        "known": pa.array(answers != UNKNOWN),
-    })  # fmt: skip
+    blocks = _Blocks(
+        labels=table.labels.reshape(attacks * epsilons, defenses, images),
+        attack=np.repeat(np.arange(attacks), epsilons),
+        budgets=np.tile(image_budgets(round_), (attacks, 1)),
+        valid=table.valid.reshape(attacks * epsilons, images),
+        digests=codes[images:].reshape(attacks * epsilons, images),
+    )
+    names = _Names(table, words.tolist())
+    whole = np.ones((1, images), dtype=bool)
+    undisturbed = _Blocks(table.clean[None], np.array([-1]), np.zeros((1, images)), whole, codes[None, :images])
+    yield names.table(undisturbed)
+    step = max(1, PART // max(defenses * images, 1))
+    for start in range(0, attacks * epsilons, step):
+        yield names.table(blocks.part(slice(start, start + step)))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """Answers to B versions of each image. labels: B x D x N. attack: B, -1 for none. The others: B x N."""
+
+    labels: npt.NDArray[np.int32]
+    attack: npt.NDArray[np.integer]
+    budgets: npt.NDArray[np.number]
+    valid: npt.NDArray[np.bool_]
+    digests: npt.NDArray[np.integer]
+
+    def part(self, some: slice) -> "_Blocks":
+        return _Blocks(*(getattr(self, one.name)[some] for one in fields(self)))
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What the codes of a part stand for."""
+
+    of: ScoreTable
+    digests: list[str]
+
+    def table(self, blocks: _Blocks) -> pa.Table:
+        block, column, image = (axis.ravel() for axis in np.indices(blocks.labels.shape, dtype=np.int32))
+        answers = blocks.labels.ravel()
+        return pa.table({
+            "attack": _words((CLEAN, *self.of.attacks), 1 + blocks.attack[block]),
+            "targeted": pa.array((blocks.attack >= self.of.untargeted)[block]),
+            "epsilon": pa.array(blocks.budgets[block, image].astype(np.int16)),
+            "defense": _words(self.of.defenses, column),
+            "image": _words(self.of.images, image),
+            "label": pa.array(answers, pa.int32(), mask=answers < 0),
+            "true_label": pa.array(self.of.true_labels[image]),
+            "target_class": pa.array(self.of.target_classes[image]),
+            "valid": pa.array(blocks.valid[block, image]),
+            "digest": _words(self.digests, blocks.digests[block, image]),
+            "known": pa.array(answers != UNKNOWN),
+        })  # fmt: skip
 
 
 def attack_images_table(round_: Round, table: ScoreTable, audits: AuditTable) -> pa.Table:

@@ -1,7 +1,7 @@
 """The files of a finished run: the 2017 CSVs, JSON, Markdown and Parquet."""
 
 import csv
-import io
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.assembly import AuditTable
-from harness.atomic import write_atomic
+from harness.atomic import atomic_path, write_atomic
 from harness.publish.cells import Board
 from harness.publish.markdown import markdown
 from harness.round import Round
@@ -36,11 +36,11 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def write_results(folder: Path, round_: Round, board: Board, table: ScoreTable, audits: AuditTable) -> None:
     """Writes every file of the results but `provenance.json`, each in one step."""
-    from harness.publish.parquet import attack_images_table, predictions_table, write_table  # pyarrow takes a while
+    from harness.publish.parquet import attack_images_table, predictions_tables, write_table  # pyarrow takes a while
 
     write_tables(folder, board, table)
-    write_table(predictions_table(round_, table, audits), folder / "predictions.parquet")
-    write_table(attack_images_table(round_, table, audits), folder / "attack_images.parquet")
+    write_table(predictions_tables(round_, table, audits), folder / "predictions.parquet")
+    write_table([attack_images_table(round_, table, audits)], folder / "attack_images.parquet")
 
 
 def write_tables(folder: Path, board: Board, table: ScoreTable) -> None:
@@ -51,32 +51,27 @@ def write_tables(folder: Path, board: Board, table: ScoreTable) -> None:
     for name, rows in MATRICES.items():
         matrix = board["matrices"]
         body = [[name, *row] for name, row in zip(matrix[rows], matrix[name], strict=True)]
-        write_atomic(folder / f"{name}.csv", _csv([[unfinished, *matrix["defenses"]], *body]))
+        _write_csv(folder / f"{name}.csv", [[unfinished, *matrix["defenses"]], *body])
     for name, (rows, header) in RANKINGS.items():
         body = [[row["name"], row["score"]] for row in board[rows]]
-        write_atomic(folder / f"{name}.csv", _csv([[header, f"Score {unfinished}".strip()], *body]))
-    write_atomic(folder / "all_classification.csv", _csv([CLASSIFICATION_HEADER, *classifications(table)]))
+        _write_csv(folder / f"{name}.csv", [[header, f"Score {unfinished}".strip()], *body])
+    _write_csv(folder / "all_classification.csv", itertools.chain([CLASSIFICATION_HEADER], classifications(table)))
 
 
 def classifications(table: ScoreTable) -> Iterator[tuple[str | int | bool, ...]]:
     """The rows of `all_classification.csv`: every answer on an attack's own image."""
-    answered = (table.labels >= 0) & table.valid[:, :, None, :]
-    for attack, epsilon, defense, image in np.argwhere(answered):
-        yield (
-            table.attacks[attack],
-            bool(attack >= table.untargeted),
-            table.defenses[defense],
-            table.images[image],
-            int(table.labels[attack, epsilon, defense, image]),
-            int(table.true_labels[image]),
-            int(table.target_classes[image]),
-        )
+    truth = table.true_labels.tolist(), table.target_classes.tolist()
+    for attack, epsilon in np.ndindex(table.valid.shape[:2]):
+        labels = table.labels[attack, epsilon]
+        kind = table.attacks[attack], attack >= table.untargeted
+        answered = (labels >= 0) & table.valid[attack, epsilon]
+        for (defense, image), label in zip(np.argwhere(answered).tolist(), labels[answered].tolist(), strict=True):
+            yield *kind, table.defenses[defense], table.images[image], label, truth[0][image], truth[1][image]
 
 
-def _csv(rows: Iterable[Iterable[Any]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(map(_cell, row) for row in rows)
-    return text.getvalue()
+def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(map(_cell, row) for row in rows)
 
 
 def _cell(value: Any) -> Any:

@@ -243,7 +243,7 @@ def _check_pixels(
         make_thumbnails(evidence, store, fresh)
         (fresh / EVIDENCE).mkdir()
         measured = measure_similarity(evidence.round, evidence.audits, store)
-        write_table(similarity_table(measured), fresh / similar)
+        write_table([similarity_table(measured)], fresh / similar)
         unlike = _unlike(manifest)
         for name, path in walk(fresh):
             if name not in there:
