@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from harness.config import DatasetConfig, read_yaml
 from harness.errors import UserError
@@ -40,6 +40,7 @@ class LabelSpace(Schema):
 class Description(Schema):
     """`dataset.yaml`. images: how many there must be. build: a script of the folder that makes the images.
     build_with_run: whether `harness run` may start it by itself; false where it takes what others have to give.
+    class_names: what a label is called, where that is known; for readers alone.
     """
 
     name: str
@@ -50,8 +51,18 @@ class Description(Schema):
     images: int | None = None
     image_size: tuple[int, int] | None = Field(None, strict=False)
     labels: LabelSpace = LabelSpace()
+    class_names: dict[int, str] = Field(default_factory=dict)
     build: str | None = None
     build_with_run: bool = True
+
+    @field_validator("class_names")
+    @classmethod
+    def _of_labels(cls, value: dict[int, str], info: ValidationInfo) -> dict[int, str]:
+        if labels := info.data.get("labels"):  # absent where it has a fault of its own
+            for label in value:
+                if not labels.accepts(label):
+                    raise ValueError(f"names {label}, which is no label of {labels.first}..{labels.last}")
+        return value
 
     @field_validator("build")
     @classmethod

@@ -216,6 +216,7 @@ def _provenance(
             "description": about.description,
             "source": about.source,
             "licence": about.licence,
+            "class_names": {str(label): name for label, name in sorted(about.class_names.items())},
         },
         "slots": [{"cores": list(slot.cores), "gpu": slot.gpu} for slot in slots],
         "submissions": [_participant(player) for player in (*prepared.attacks, *prepared.defenses)],

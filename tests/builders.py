@@ -102,14 +102,14 @@ def write_dataset(folder, pixels, true, target, **description):
     return folder
 
 
-def first_pixel_dataset(folder, count=4, size=(8, 8)):
+def first_pixel_dataset(folder, count=4, size=(8, 8), **description):
     """Pictures whose first colour value is ten times their true label; every target is the next label."""
     shape = (size[1], size[0], 3)
     pixels = {f"img{number}": np.full(shape, 40 + number) for number in range(1, count + 1)}
     true = {name: 1 + number for number, name in enumerate(pixels)}
     for name, array in pixels.items():
         array[0, 0, 0] = 10 * true[name]
-    return write_dataset(folder, pixels, true, {name: label + 1 for name, label in true.items()})
+    return write_dataset(folder, pixels, true, {name: label + 1 for name, label in true.items()}, **description)
 
 
 def first_pixel(pixels):

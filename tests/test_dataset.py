@@ -235,6 +235,10 @@ def test_no_row_has_a_picture(folder):
         ("naem: x", "naem: unknown key; did you mean name?"),
         ("name: x\nimage_size: [299]", "image_size"),
         ("name: x\nlabels: {frist: 0}", "labels.frist: unknown key; did you mean first?"),
+        (
+            "name: x\nlabels: {first: 1, count: 2}\nclass_names: {1: cat, 3: dog}",
+            "class_names: names 3, which is no label of 1..2",
+        ),
         ("name: x\nlabels: {first: -2}", "labels.first: should be greater than or equal to 0; got -2"),
         ("name: x\nlabels: {background: -1}", "labels.background: should be greater than or equal to 0; got -1"),
         ("name: x\nlabels: {count: 1}", "labels.count: should be greater than or equal to 2; got 1"),

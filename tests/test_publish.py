@@ -52,7 +52,7 @@ def small(tmp_path_factory):
 
 
 def play_small(folder, name="small"):
-    first_pixel_dataset(folder / "dataset", count=2)
+    first_pixel_dataset(folder / "dataset", count=2, class_names={1: "one <b>"})
     write_submission(folder / "submissions/noop", COPY)
     write_submission(folder / "submissions/one", ANSWER % 1, "defense")
     write_tournament(folder / "t.yaml", name=name)
@@ -125,6 +125,13 @@ def test_progress_is_said_in_lines(drawings, small, tmp_path, run_main, capsys):
     )
 
 
+def test_what_the_dataset_calls_its_classes_is_shown(drawings, small, tmp_path, run_main):
+    assert run_main("publish", small, "--to", tmp_path / "site") == OK
+    page = (tmp_path / "site/small/gallery.html").read_text()
+    assert "one &lt;b&gt;" in page
+    assert "one <b>" not in page
+
+
 def test_nothing_tells_whose_machine_it_was(published, run):
     secrets = [HOST.encode(), str(run.parent).encode(), b"run-of-mine", str(published.parent).encode()]
     for name, data in contents(published).items():
@@ -143,7 +150,8 @@ def test_what_a_run_notes_of_itself_is_published(published, run):
     assert provenance["limits"] == {"seconds": 500.0, "memory": 4 << 30, "cpus": None, "pids": 256, "output": 1 << 30}
     assert provenance["rules"] == "fair"
     assert provenance["versions_per_call"] == "all"
-    assert provenance["dataset"] == {"name": "tiny", "description": "", "source": "", "licence": ""}
+    said = {"name": "tiny", "description": "", "source": "", "licence": "", "class_names": {}}
+    assert provenance["dataset"] == said
     (noise,) = [one for one in provenance["submissions"] if one["name"] == "noise"]
     assert (noise["description"], noise["url"]) == ("Adds noise.", "https://example.org/noise")
     assert noise["authors"] == ["A. Author", "B. Author"]

@@ -46,7 +46,15 @@ def write_bundle(evidence: Evidence, gallery: Gallery, folder: Path, say: Say) -
 def summarise(evidence: Evidence, gallery: Gallery) -> Publication:
     """What is computed from the evidence: board and report."""
     board = build_leaderboard(evidence.round, evidence.table, evidence.audits, evidence.round.rules)
-    return Publication(slug(evidence.round.tournament), evidence, board, build_report(evidence), gallery=gallery)
+    names = (evidence.provenance.get("dataset") or {}).get("class_names", {})
+    return Publication(
+        slug(evidence.round.tournament),
+        evidence,
+        board,
+        build_report(evidence),
+        gallery=gallery,
+        class_names={int(label): name for label, name in names.items()},
+    )
 
 
 def _write_tables(publication: Publication, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -44,6 +44,10 @@ class LimitFacts(Schema):
     output: int = Field(ge=0, le=MOST)
 
 
+Label = Annotated[str, Field(pattern=r"^[0-9]{1,6}$")]
+"""A label as a key of JSON."""
+
+
 class DatasetFacts(Schema):
     """What `dataset.yaml` says of it."""
 
@@ -51,6 +55,7 @@ class DatasetFacts(Schema):
     description: str = ""
     source: str = ""
     licence: str = ""
+    class_names: dict[Label, str] = Field(default_factory=dict)
 
 
 class SlotFacts(Schema):
