@@ -119,17 +119,21 @@ def _last_of_tiers(rows: Sequence[Row]) -> set[int]:
 
 
 def _separation(rows: Sequence[Row], images: int) -> Iterator[str]:
-    """What it would take to tell the first from the second, where nobody can."""
+    """What it would take to tell the first from the second, where they share a tier."""
     if len(rows) < 2 or rows[0]["tier"] != rows[1]["tier"]:
         return
     needed = rows[0]["images_to_next"]
     who = f"#{rows[0]['rank']} {rows[0]['name']} and #{rows[1]['rank']} {rows[1]['name']} share a tier"
-    if needed is None:
+    if rows[1]["rank_interval"][0] > 1:  # nobody but the first is before the second
+        yield f"{who}: they are told apart, but the first not from all below it"
+    elif rows[0]["rank"] == rows[1]["rank"]:
         yield f"{who}: on these {images} images there is no difference between them"
+    elif needed is None:
+        yield f"{who}: a single image says nothing of others"
     elif needed <= images:
         yield f"{who}: alone they could be told apart, among so many pairs they cannot"
     else:
-        yield f"{who}: it would take about {needed} images to tell them apart, {images} were played"
+        yield f"{who}: it would take about {needed} images to tell these two apart, {images} were played"
 
 
 def _legend(shown: Sequence[str], left_out: Sequence[str], marks: Marks) -> Iterator[str]:

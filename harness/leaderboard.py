@@ -26,9 +26,12 @@ SCHEMA_VERSION = 2
 DIGITS = 6
 
 INTERVALS = "paired Bayesian bootstrap over images, half an unseen image at either end"
-WORST_CASES = "exact binomial, Bonferroni-adjusted over the opponents that may be the hardest"
+WORST_CASES = (
+    "binomial, half an unseen image at either end, the upper end Bonferroni-adjusted over the opponents that may be "
+    "the hardest"
+)
 TIERS = (
-    "paired t-tests over images and half an unseen one, Holm-adjusted over all pairs; "
+    "paired t-tests over images and a whole unseen one, Holm-adjusted over all pairs; "
     "a tier ends where all above differ from all below"
 )
 
@@ -115,7 +118,7 @@ def _places(wins: Wins, scores: npt.NDArray[np.integer], order: list[int]) -> Co
         "images_to_next": [
             _count(needed[number, following[number]]) if number in following else None for number in range(len(order))
         ],
-        "rank_without_one_opponent": [[int(row.min()), int(row.max())] if row.size else None for row in without],
+        "rank_without_one_opponent": [[int(row.min()), int(row.max())] if row.size > 1 else None for row in without],
     }
 
 
@@ -198,9 +201,11 @@ def _game(wins: Wins) -> Row | None:
 
 
 def _images(table: ScoreTable, points: Points) -> Row:
+    """An answer that is not known yet loses no image."""
     suspects = label_suspects(table.clean, table.true_labels)
+    held = points.correct | (table.labels == UNKNOWN) if table.holes else points.correct
     return {
-        "undefended": [table.images[image] for image in undefended(points.correct)],
+        "undefended": [table.images[image] for image in undefended(held)],
         "label_suspects": [asdict(one) | {"image": table.images[one.image]} for one in suspects],
     }
 
@@ -232,4 +237,4 @@ def _count(images: float) -> int | None:
 
 
 def _share(value: Any) -> float:
-    return round(float(value), DIGITS)
+    return round(float(value), DIGITS) + 0.0  # no -0.0

@@ -39,6 +39,25 @@ def test_any_round_gives_plain_json(table, rules):
     assert json.loads(text) == board
     assert board["complete"] is (table.holes == 0)
     assert board["missing_answers"] == table.holes
+    assert not re.search(r"-0\.0[,\]}]", text)
+
+
+def test_a_strength_of_nothing_has_no_sign():
+    """One attack that fools one defense on half of the images."""
+    game = build(score_table([[[[1, 2]]]]))["game"]
+    assert json.dumps([game["attack_strengths"], game["defense_strengths"]]) == '[{"a0": 0.0}, {"d0": 0.0}]'
+
+
+def test_who_has_one_opponent_has_no_rank_without_it():
+    board = build(score_table([[[[1, 1, 1], [1, 2, 1]]]]))
+    assert [row["rank"] for row in board["defenses"]] == [1, 2]
+    assert [row["rank_without_one_opponent"] for row in board["defenses"]] == [None, None]
+    assert board["attacks"][0]["rank_without_one_opponent"] == [1, 1]
+
+
+def test_an_answer_that_is_not_known_yet_leaves_no_image_undefended():
+    board = build(score_table([[[[UNKNOWN, 2, 1]]], [[[UNKNOWN, UNKNOWN, 1]]]]))
+    assert board["images"]["undefended"] == ["i1"]
 
 
 @given(tables(labels=st.sampled_from([UNKNOWN, NO_ANSWER, 1])))
@@ -243,7 +262,7 @@ def test_one_submission_of_each_role_and_one_image():
     board = build(score_table([[[[1]]]]))
     (row,) = board["defenses"]
     assert (row["rank"], row["tier"], row["rank_interval"], row["score"], row["normalised"]) == (1, 1, [1, 1], 1, 1)
-    assert (row["images_to_next"], row["rank_without_one_opponent"]) == (None, [1, 1])
+    assert (row["images_to_next"], row["rank_without_one_opponent"]) == (None, None)
     assert row["interval"][1] == 1
     assert row["interval"][0] < 0.2
     assert row["worst_case"]["interval"][0] < 0.2

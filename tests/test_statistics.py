@@ -19,6 +19,7 @@ from harness.statistics.bootstrap import GRAIN, UNSEEN, draw_images, ratios
 from harness.statistics.difficulty import difficulty, label_suspects, undefended
 from harness.statistics.game import bradley_terry, solve_game
 from harness.statistics.hardest import worst_opponents
+from harness.statistics.ranking import UNSEEN as UNSEEN_IN_TESTS
 from harness.statistics.ranking import (
     adjusted_tests,
     holm,
@@ -215,11 +216,11 @@ def test_of_many_images_a_paired_test_is_that_of_scipy():
 
 
 @given(st.integers(0, 10_000), st.integers(2, 30))
-def test_a_paired_test_has_half_an_image_against_the_better_one(seed, images):
+def test_a_paired_test_has_a_whole_image_against_the_better_one(seed, images):
     """The moments of weighted values, from their definition."""
     points = np.random.default_rng(seed).integers(0, 9, (2, images))
     differences = (points[0] - points[1]) * (1 if points[0].sum() >= points[1].sum() else -1)
-    values, weights = np.append(differences, -8), np.append(np.ones(images), UNSEEN)
+    values, weights = np.append(differences, -8), np.append(np.ones(images), UNSEEN_IN_TESTS)
     mean = np.average(values, weights=weights)
     variance = (weights * (values - mean) ** 2).sum() / (weights.sum() - 1)
     t = max(mean, 0) / np.sqrt(variance / weights.sum())
@@ -291,7 +292,8 @@ def test_so_many_images_are_where_the_expected_statistic_reaches_the_bound():
     mean, variance = differences.mean(), differences.var(ddof=1)
     bound = stats.norm.ppf(0.975) + stats.norm.ppf(0.8)
     sizes = np.arange(1, 2000)
-    expected = (sizes * mean - UNSEEN * 10) / np.sqrt(sizes * variance + UNSEEN * (10 + mean) ** 2)
+    unseen = UNSEEN_IN_TESTS
+    expected = (sizes * mean - unseen * 10) / np.sqrt(sizes * variance + unseen * (10 + mean) ** 2)
     first = sizes[expected >= bound][0] + stats.norm.ppf(0.975) ** 2 / 2
     found = images_to_separate(points, 10)
     assert abs(found[0, 1] - first) <= 1
@@ -415,6 +417,7 @@ def test_how_hard_images_are():
     correct[0, :, :, 2] = True
     assert difficulty(correct).tolist() == [0, 0.5, 0.5, 1]
     assert undefended(correct).tolist() == [2, 3]
+    assert undefended(correct[:, :, :0]).tolist() == []  # of no defense, none loses
 
 
 def test_a_label_is_suspected_where_most_agree_on_another():

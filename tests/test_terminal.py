@@ -232,14 +232,18 @@ def test_what_would_separate_the_first_two_is_said_where_they_share_a_tier():
     first, second = board["defenses"][:2]
     assert first["tier"] == second["tier"]
 
-    def told(needed):
-        changed = board | {"defenses": [first | {"images_to_next": needed}, *board["defenses"][1:]]}
+    def told(needed, **keys):
+        rows = [first | {"images_to_next": needed}, second | {"rank": 2} | keys, *board["defenses"][2:]]
+        changed = board | {"defenses": rows}
         return " ".join(line for line in drawn(changed, 300) if "share a tier" in line)
 
-    assert told(None).endswith("share a tier: on these 40 images there is no difference between them")
-    assert told(70).endswith("it would take about 70 images to tell them apart, 40 were played")
+    tied = told(None, rank=1)
+    assert tied.endswith("share a tier: on these 40 images there is no difference between them")
+    assert told(None).endswith("share a tier: a single image says nothing of others")
+    assert told(70).endswith("it would take about 70 images to tell these two apart, 40 were played")
     assert told(30).endswith("alone they could be told apart, among so many pairs they cannot")
-    assert f"#{first['rank']} {first['name']} and #{second['rank']} {second['name']}" in told(70)
+    assert told(30, rank_interval=[2, 5]).endswith("they are told apart, but the first not from all below it")
+    assert f"#1 {first['name']} and #2 {second['name']}" in told(70)
     apart = board | {"defenses": [first, second | {"tier": 2}]}
     assert "share a tier" not in "".join(drawn(apart))
 

@@ -35,6 +35,10 @@ MARKS = ("rank", "score", "significant", "any")
 """What a gate can ask for; see `_moved`."""
 
 
+INTERVALS = "paired Bayesian bootstrap over shared images, half an unseen image at either end"
+TESTS = "paired t-tests over shared images and a whole unseen one, Holm-adjusted over all rows"
+
+
 def build_diff(before: Evidence, after: Evidence, rules: str | None = None) -> Row:
     """Compares two runs, each counted by its own rules, or both by `rules`; docs/diff.md describes each key."""
     two = share(before, after, rules)
@@ -49,8 +53,8 @@ def build_diff(before: Evidence, after: Evidence, rules: str | None = None) -> R
         "moved": _moved(rows, causes),
         "causes": causes,
         "shared": _shared(two),
-        "intervals": {"confidence": CONFIDENCE, "draws": DRAWS, "method": "paired bootstrap over shared images"},
-        "tests": {"alpha": ALPHA, "method": "paired t-tests over shared images, Holm-adjusted over all rows"},
+        "intervals": {"confidence": CONFIDENCE, "draws": DRAWS, "method": INTERVALS},
+        "tests": {"alpha": ALPHA, "method": TESTS},
         **{key: rankings[role] for role, key in ROLES.items()},
     }
 

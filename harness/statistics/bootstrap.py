@@ -3,9 +3,10 @@
 Images are weighted as in the Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981). That alone says nothing about
 images unlike those that were drawn: where all were won, its interval would have no width. So the lower end also counts
 `UNSEEN` of an image that was lost, and the upper end as much of one that was won. With 1 in the place of `UNSEEN`
-these are the bounds of Gaffke (Commentationes Mathematicae 45, 2005), which for a single opponent are the exact ones
-of Clopper and Pearson; one half keeps the coverage closer to what is claimed, as in the interval of Jeffreys (Brown,
-Cai and DasGupta, Statistical Science 16, 2001). `benchmarks/coverage.py` measures it.
+these are the bounds of Gaffke (Mathematical Methods of Statistics 14, 2005), which for a single opponent are the exact
+ones of Clopper and Pearson; one half keeps the coverage closer to what is claimed on average over true shares, as in
+the interval of Jeffreys (Brown, Cai and DasGupta, Statistical Science 16, 2001), though for single ones it dips to
+90 %. `benchmarks/coverage.py` measures it.
 """
 
 from functools import cache
@@ -22,7 +23,8 @@ UNSEEN = 0.5
 """How much of an image that nobody has seen an end of an interval allows for."""
 
 GRAIN = 256
-"""Weights are whole numbers of mean GRAIN: sums of products are then exact, in whatever order a library makes them."""
+"""Weights are whole numbers of mean GRAIN and a half: sums of products are then exact, in whatever order a library
+makes them."""
 
 Weights = npt.NDArray[np.float64]
 Estimates = npt.NDArray[np.float64]
@@ -30,7 +32,9 @@ Estimates = npt.NDArray[np.float64]
 
 
 def draw_images(images: int, seed: int, draws: int = DRAWS) -> Weights:
-    """What each image counts in each draw: whole numbers, at least 1, float64 B x N, GRAIN times exponential ones."""
+    """What each image counts in each draw: whole numbers, at least 1, float64 B x N, GRAIN times exponential ones
+    rounded up.
+    """
     return np.ceil(GRAIN * np.random.default_rng(seed).standard_exponential((draws, images)))
 
 

@@ -38,7 +38,7 @@ def lost_to_best(correct: Flags) -> npt.NDArray[np.float64]:
 
 def undefended(correct: Flags) -> npt.NDArray[np.intp]:
     """Images that every defense loses to at least one attack: positions, of bool A x E x D x N."""
-    return np.flatnonzero(~correct.all(axis=(0, 1)).any(axis=0))
+    return np.flatnonzero(lost_to_best(correct) == 1)
 
 
 def label_suspects(clean: Labels, true_labels: Labels) -> list[Suspect]:

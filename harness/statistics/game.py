@@ -27,7 +27,7 @@ def bradley_terry(fooled: npt.NDArray[np.number], games: npt.NDArray[np.number])
     """The strengths that make the wins most likely.
 
     fooled, games: A x D, images won by the attack and images played. Source: Bradley and Terry, Rank Analysis of
-    Incomplete Block Designs, Biometrika 39 (1952); with PRIOR as in Firth's manner of keeping strengths finite. By
+    Incomplete Block Designs, Biometrika 39 (1952); with PRIOR added, which keeps strengths finite. By
     Newton's steps for one side and then the other, which needs no matrix to be solved and so gives the same bytes
     everywhere; where all pairs play as often, a few dozen are enough.
     """

@@ -1,12 +1,12 @@
 """The share of points against the hardest opponent, with an interval that holds although the hardest is chosen by it.
 
 The least of several shares is lower than the share of whoever is truly hardest, the more so the more opponents are
-about as hard; resampling it makes it lower again. So each opponent that may be the hardest has an exact binomial
-interval (Clopper and Pearson, Biometrika 26, 1934; with `UNSEEN` of an image as in `bootstrap`). The lower end is the
-least of their lower ends, since one of them is the true one's. The upper end is the least of their upper ends, which
-have to hold for all of them at once (Bonferroni); without those that are clearly easier, as in Chernozhukov, Lee and
-Rosen, Intersection Bounds, Econometrica 81 (2013). Where an image has several answers, the number of images is replaced
-by an effective one (Korn and Graubard, Survey Methodology 24, 1998).
+about as hard; resampling it makes it lower again. So each opponent that may be the hardest has a binomial interval
+(that of Clopper and Pearson, Biometrika 26, 1934, but with `UNSEEN` of an image as in `bootstrap`). The lower end is
+the least of their lower ends, since one of them is the true one's. The upper end is the least of their upper ends,
+which have to hold for all of them at once (Bonferroni); without those that are clearly easier, as in Chernozhukov, Lee
+and Rosen, Intersection Bounds, Econometrica 81 (2013). Where an image has several answers, the number of images is
+replaced by an effective one (Korn and Graubard, Survey Methodology 24, 1998).
 """
 
 from dataclasses import dataclass

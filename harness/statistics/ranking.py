@@ -4,10 +4,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri, stdtr
 
-from harness.statistics.bootstrap import UNSEEN
-
 ALPHA = 0.05
 POWER = 0.8
+
+UNSEEN = 1.0
+"""How much of an image that the worse one wins by all points a test allows for. Twice that of an interval: coverage is
+right on average, but an error of a test has to be rare in any table. With half an image, of two equal ones, of whom one
+wins all on few images and the other a little on each, up to 14 % are told apart; with a whole one 5 %."""
 
 Matrix = npt.NDArray[np.float64]
 
@@ -16,8 +19,8 @@ def paired_tests(by_image: npt.NDArray[np.integer], possible: int | None = None)
     """Two-sided p-values of equal mean points, for each pair of submissions: float64 S x S, 1 on the diagonal.
 
     by_image: S x N. possible: the most points that an image can give; where it is None, the most that anybody has.
-    Paired t over images and, as in `bootstrap`, `UNSEEN` of an image that the worse one wins by all points: else few
-    images that agree would prove anything. Never below what a test of signs can give at best, 2 to the power of 1 - m
+    Paired t over images and `UNSEEN` of one that the worse one wins by all points: else few images that agree would
+    prove anything. Never below what a test of signs can give at best, 2 to the power of 1 - m
     for m images on which the two differ.
     """
     submissions, images = by_image.shape
