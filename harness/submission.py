@@ -22,6 +22,9 @@ from harness.weights import Weights, fetch_command, find_weights
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}")
+RESERVED = ("clean", "no attack")
+"""What tables and pages call the images that nobody attacked."""
+
 IMAGE_PATTERN = re.compile(
     r"([A-Za-z0-9.-]+(:[0-9]{1,5})?/)?"  # a registry
     r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*"
@@ -194,10 +197,15 @@ def archive_name(path: Path) -> str:
 
 
 def check_names(entries: Iterable[Entry]) -> None:
-    """Raises: UserError where two submissions of one role have one name."""
+    """Raises: UserError where two submissions of one role have one name, or an attack one of RESERVED."""
     seen: dict[tuple[Role, str], Entry] = {}
     faults = []
     for submission in entries:
+        if submission.role is not Role.DEFENSE and submission.name in RESERVED:
+            faults.append(
+                f"{submission.name}: is what tables call the images that nobody attacked ({submission.folder}); "
+                f"rename the folder or set name in metadata.json"
+            )
         other = seen.setdefault((submission.role, submission.name), submission)
         if other is not submission:
             faults.append(

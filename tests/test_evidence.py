@@ -249,6 +249,10 @@ TABLES = {
         "predictions.parquet",
         replaced("label", lambda table: pa.array([1 << 30] * len(table), pa.int32())),
     ),
+    "more images than are compared": (
+        "similarity.parquet",
+        lambda table: pa.concat_tables([table] * (1 + 100 * 100 // len(table))),
+    ),
     "no similarities": ("similarity.parquet", lambda table: table.slice(0, 0)),
     "long words": (
         "attack_images.parquet",
@@ -262,6 +266,20 @@ def test_a_table_that_no_run_wrote_is_refused(tmp_path, name, change):
     write_evidence(example(), tmp_path)
     rewrite(tmp_path / name, change)
     with pytest.raises(UserError, match=rf"{name}: "):
+        read_evidence(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "most"), [("MAX_SUBMISSIONS", 2), ("MAX_PICTURES", 11)])
+def test_of_a_round_of_too_many_no_table_is_read(tmp_path, monkeypatch, name, most):
+    """A table of equal rows is a few bytes in a file, and gigabytes once it is read."""
+    evidence = example()
+    assert (len(evidence.round.attacks), evidence.table.valid.size) == (3, 12)
+    write_evidence(evidence, tmp_path)
+    monkeypatch.setattr(f"harness.publish.border.{name}", most + 1)
+    read_evidence(tmp_path)
+    monkeypatch.setattr(f"harness.publish.border.{name}", most)
+    (tmp_path / "attack_images.parquet").unlink()
+    with pytest.raises(UserError, match=r"round\.json: there are more than"):
         read_evidence(tmp_path)
 
 

@@ -315,6 +315,16 @@ def test_the_words_name_the_extremes(drawn):
             assert f"{row['name']} ({share(row['score'])} in" in alt["cost-defenses"]
 
 
+@pytest.mark.parametrize(
+    ("interval", "told"),
+    [([1, 5], "cannot be told from 4 of 6 others"), ([1, 1], "stands apart"), ([1, 7], "told from 6 of 6 others")],
+)
+def test_of_one_tier_some_may_be_told_from_the_best(interval, told):
+    """As the rank interval says, which leaves out those that are worse by a test."""
+    row = {"name": "a", "tier": 1, "normalised": 0.9, "interval": [0.7, 1.0], "rank_interval": interval}
+    assert told in words.about_ranks("attacks", [row] * 7)
+
+
 def test_of_many_some_are_named_and_the_rest_are_counted():
     assert words.listed(["a"]) == "a"
     assert words.listed(["a", "b", "c"]) == "a, b and c"

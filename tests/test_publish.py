@@ -327,6 +327,15 @@ def test_another_tournament_of_the_same_folder_is_refused(site, run, tmp_path, r
     assert "holds another tournament, tiny" in capsys.readouterr().err
 
 
+def test_beside_a_bundle_under_another_name_nothing_is_published(site, run, run_main, capsys):
+    """The entry page would have two links to one of them, and none to the other."""
+    (site / "tiny").rename(site / "tiny-2025")
+    before = contents(site)
+    assert run_main("publish", run, "--to", site) == EXPECTED_ERROR
+    assert "tiny-2025: holds the tournament tiny, whose folder in a site is tiny" in capsys.readouterr().err
+    assert contents(site) == before
+
+
 def test_a_tournament_named_as_the_assets_is_refused(run, tmp_path, run_main, capsys):
     assert run_main("publish", renamed(run, tmp_path / "x", "Assets"), "--to", tmp_path / "site") == EXPECTED_ERROR
     assert "the site itself has that" in capsys.readouterr().err

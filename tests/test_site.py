@@ -244,6 +244,41 @@ def test_a_cell_shows_every_image_once(tmp_path, store):
         assert len(page.find("img")) <= 3 * 32
 
 
+@pytest.mark.parametrize("rules", sorted(POLICIES))
+def test_a_cell_counts_as_the_heat_map_that_leads_to_it(tmp_path, store, rules):
+    """Under the rules of the round; what is not known is neither wrong nor correct."""
+    evidence = made_up(store, epsilons=1, images=30, size=(4, 4))
+    labels = evidence.table.labels.copy()
+    labels[0, 0, 0, :3] = UNKNOWN
+    table = replace(evidence.table, labels=labels)
+    assert not table.valid.all()
+    evidence = replace(evidence, table=table, round=replace(evidence.round, rules=rules))
+    publication = publish_evidence(evidence, store, tmp_path, "t")
+    render([publication], tmp_path)
+    counts = publication.board["matrices"]["accuracy_on_attacks"]
+    for (attack, defense), count in np.ndenumerate(counts):
+        (path,) = tmp_path.glob(f"t/gallery/attack-a{attack}-d{defense}-*.html")
+        text, wrong = read(path).text, 30 - count - 3 * (attack == defense == 0)
+        assert f"labels {count} of 30 images" in text
+        assert f"Wrong {wrong} " in text
+        assert f"Correct {count} " in text
+    stand_in = np.argwhere(~table.valid[:, 0])[0][1]
+    (path,) = tmp_path.glob(f"t/gallery/i{stand_in}-*.html")
+    assert ("the clean image stands in" in read(path).text) == (rules == "fair")
+    assert ("shown to nobody" in read(path).text) == (rules != "fair")
+
+
+def test_a_submission_may_be_called_as_a_part_of_the_page(tmp_path, store):
+    evidence = made_up(store, attacks=4)
+    table = replace(evidence.table, attacks=("ranking", "submissions", "x", "x-name"))
+    attacks = (replace(one, name=name) for one, name in zip(evidence.round.attacks, table.attacks, strict=True))
+    evidence = replace(evidence, table=table, round=replace(evidence.round, attacks=tuple(attacks)))
+    render([publish_evidence(evidence, store, tmp_path, "t")], tmp_path)
+    for page in pages(tmp_path).values():
+        assert len(page.ids) == len(set(page.ids))
+    check_links(tmp_path)
+
+
 def test_what_a_defense_said_is_told_apart_by_more_than_colour(tmp_path, store):
     labels = np.array([[[[1, 2, 3, -1]]], [[[1, 2, 3, -1]]]])
     evidence = made_up(store, attacks=2, epsilons=1, defenses=1, images=4)

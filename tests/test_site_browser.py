@@ -23,7 +23,7 @@ __all__ = ["chromium"]
 KINDS = ("index.html", "tiny/index.html", "tiny/submissions.html", "tiny/figures.html", "tiny/gallery.html")
 KINDS += ("tiny/method.html", "tiny/gallery/img1-*.html", "tiny/gallery/attack-noise-*.html")
 THEMES = ("light", "dark")
-RANKING = "section[aria-labelledby=defense-ranking] table"
+RANKING = "section[aria-labelledby=ranking-defense] table"
 NAMES = f"{RANKING} tbody tr:not([hidden]) th a:first-child"
 
 

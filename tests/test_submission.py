@@ -337,6 +337,16 @@ def test_two_of_one_name_and_role_are_a_fault(tmp_path):
     assert str(two.folder) in line
 
 
+@pytest.mark.parametrize("name", ["clean", "no attack"])
+def test_no_attack_is_called_what_tables_call_the_images_that_nobody_attacked(tmp_path, name):
+    check_names([load_submission(write_submission(tmp_path / "x" / name, "defense"))])
+    for role in ("attack", "targeted_attack"):
+        with pytest.raises(UserError) as caught:
+            check_names([load_submission(write_submission(tmp_path / role / name, role))])
+        (line,) = caught.value.faults
+        assert line.startswith(f"{name}: is what tables call the images that nobody attacked (")
+
+
 def test_the_role_is_part_of_the_digest_and_the_name_is_not(tmp_path):
     attack = load_submission(write_submission(tmp_path / "x"))
     assert (

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from harness.errors import printable
+from harness.publish.cells import TITLES
 
 Row = dict[str, Any]
 
@@ -12,8 +13,6 @@ MOST = 20
 
 NAMES = 8
 """Names that are listed in one line."""
-
-TITLES = {"defenses": "Defenses", "attacks": "Attacks", "targeted_attacks": "Targeted attacks"}
 
 KINDS = {"added": "new", "removed": "gone", "holes": "unknown answers"}
 OWN = {"code": "own code", "container": "own container", "conditions": "own conditions"}

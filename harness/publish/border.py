@@ -27,6 +27,14 @@ MAX_JSON_BYTES = 64 << 20
 MAX_LABEL = 1 << 20
 """Of a class; what counts labels is as long as there are."""
 
+MAX_SUBMISSIONS = 2000
+"""Of a stranger's round, attacks or defenses; tables of pairs grow with the square."""
+
+MAX_PICTURES = 4_000_000
+"""Adversarial images of a stranger's round, five times those of 2017: each takes some 500 bytes once it is read, and
+next to none in the file.
+"""
+
 LEAST_SECONDS = 1e-6
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -116,6 +124,10 @@ def _round_faults(round_: Round) -> Iterator[str]:
 def _size_faults(round_: Round) -> Iterator[str]:
     if not round_.images or not round_.epsilons or round_.batch_size < 1:
         yield "there is no image, no budget or no batch"
+        return
+    attacks, defenses, pictures = len(round_.attacks), len(round_.defenses), len(round_.epsilons) * len(round_.images)
+    if max(attacks, defenses) > MAX_SUBMISSIONS or attacks * pictures > MAX_PICTURES:
+        yield f"there are more than {MAX_SUBMISSIONS} attacks or defenses, or {MAX_PICTURES} adversarial images"
         return
     shape = len(round_.epsilons), len(round_.batches)
     for rows in (round_.budgets, *(attack.units for attack in round_.attacks)):

@@ -12,6 +12,7 @@ from harness.errors import UserError
 from harness.publish.border import read_plain
 from harness.publish.evidence import write_json
 from harness.publish.manifest import FILE_NAME, SIGNATURE, plain_files, read_manifest, walk
+from harness.publish.slugs import slug
 from harness.trees import remove_tree
 
 KIND = "adversarial-harness site"
@@ -48,8 +49,17 @@ def _check_bundle(folder: Path) -> None:
     """Raises: UserError where it is none, or more than its manifest says."""
     if folder.is_symlink() or not (folder / FILE_NAME).is_file():
         _refuse_foreign(folder.parent, [folder.name])
-    known = {FILE_NAME, SIGNATURE, *read_manifest(folder).files}
+    manifest = read_manifest(folder)
+    if fault := name_fault(folder, manifest.tournament):
+        raise UserError(f"{folder}: {fault}; give it that name, or name another --to")
+    known = {FILE_NAME, SIGNATURE, *manifest.files}
     _refuse_foreign(folder, [name for name, _ in walk(folder) if name not in known])
+
+
+def name_fault(folder: Path, tournament: str) -> str | None:
+    """What is wrong with the name of a bundle's folder in a site: the entry page links to the tournament's own."""
+    due = slug(tournament)
+    return None if folder.name == due else f"holds the tournament {tournament}, whose folder in a site is {due}"
 
 
 def _refuse_foreign(folder: Path, names: Sequence[str]) -> None:

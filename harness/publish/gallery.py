@@ -18,6 +18,7 @@ from harness.atomic import write_atomic
 from harness.errors import StoreDamagedError, UserError
 from harness.images import GREY, Pixels, encode_picture, fit_square, read_png
 from harness.publish.evidence import Evidence
+from harness.publish.similarity import evenly
 from harness.publish.slugs import file_stem
 from harness.store import Store
 
@@ -163,9 +164,7 @@ def _candidates(evidence: Evidence) -> list[int]:
 
 def _evenly(positions: Sequence[int], most: int) -> list[int]:
     """At most so many of them, at even distances."""
-    if len(positions) <= most:
-        return list(positions)
-    return [positions[number * len(positions) // most] for number in range(most)]
+    return [positions[number] for number in evenly(len(positions), most)]
 
 
 def _fitting(evidence: Evidence, store: Store, forms: Sequence[Form], positions: Sequence[int]) -> tuple[Form, int]:

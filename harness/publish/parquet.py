@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from harness.assembly import AUDIT_COLUMNS, AuditTable, image_budgets
 from harness.atomic import atomic_path
 from harness.errors import UserError
-from harness.publish.similarity import Similarity
+from harness.publish.similarity import MOST_IMAGES, Similarity
 from harness.round import Round
 from harness.scoring import NO_ANSWER, UNKNOWN, ScoreTable
 
@@ -182,7 +182,8 @@ def read_similarity(path: Path, round_: Round) -> Similarity:
     """Raises: UserError."""
     names = tuple(attack.name for attack in round_.attacks)
     one, other = np.triu_indices(len(names))
-    columns = _read(path, {"epsilon": pa.string(), "image": pa.string(), "product": INT64}, None)
+    wanted = {"epsilon": pa.string(), "image": pa.string(), "product": INT64}
+    columns = _read(path, wanted, None, most=MOST_IMAGES * len(one))
     rows = len(columns["product"])
     if (rows % len(one) if len(one) else rows) or (len(one) and not rows):
         raise UserError(f"{path}: has {rows} rows, not one for each image and pair of attacks; get the file again")
@@ -212,14 +213,22 @@ def _objects(column: pa.ChunkedArray) -> npt.NDArray[np.object_]:
 
 
 def _read(
-    path: Path, wanted: Mapping[str, pa.DataType], rows: int | None, nullable: frozenset[str] | set[str] = frozenset()
+    path: Path,
+    wanted: Mapping[str, pa.DataType],
+    rows: int | None,
+    *,
+    most: int = MAX_ROWS,
+    nullable: frozenset[str] | set[str] = frozenset(),
 ) -> dict[str, pa.ChunkedArray]:
-    """Columns of known types. rows: how many there must be. Raises: UserError before anything large is read."""
+    """Columns of known types. rows: how many there must be; most: there may be.
+
+    Raises: UserError before anything large is read.
+    """
     if path.is_symlink() or not path.is_file():
         raise UserError(f"{path}: is missing or no plain file; get the file again")
     try:
         with pq.ParquetFile(path) as file:
-            promised = _check(path, file, wanted, rows)
+            promised = _check(path, file, wanted, rows, most)
             table = file.read(columns=list(wanted))
     except (OSError, pa.ArrowException) as error:
         reason = " ".join(str(error).split())
@@ -230,11 +239,11 @@ def _read(
     return {name: table[name] for name in wanted}
 
 
-def _check(path: Path, file: Any, wanted: Mapping[str, pa.DataType], rows: int | None) -> int:
+def _check(path: Path, file: Any, wanted: Mapping[str, pa.DataType], rows: int | None, most: int) -> int:
     """How many rows the table says it has."""
     about, schema = file.metadata, file.schema_arrow
-    if about.num_rows > MAX_ROWS:
-        raise UserError(f"{path}: has {about.num_rows} rows, more than the {MAX_ROWS} that are read")
+    if about.num_rows > most:
+        raise UserError(f"{path}: has {about.num_rows} rows, more than the {most} that are read; get the file again")
     if rows is not None and about.num_rows != rows:
         raise UserError(f"{path}: has {about.num_rows} rows, and round.json asks for {rows}; get both files again")
     for name, kind in wanted.items():

@@ -18,7 +18,7 @@ from harness.publish.bundle import EVIDENCE, FIGURES, IMAGES, write_bundle
 from harness.publish.compare import MOST, differences, value_differences
 from harness.publish.consistency import contradictions
 from harness.publish.evidence import FILES, SIMILARITY, Evidence, read_evidence
-from harness.publish.folder import ENTRY, SITE, site_files, write_site_list
+from harness.publish.folder import ENTRY, SITE, name_fault, site_files, write_site_list
 from harness.publish.gallery import EMPTY, INDEX, Gallery, make_thumbnails
 from harness.publish.manifest import FILE_NAME, SIGNATURE, Entry, Manifest, is_plain, made_with, read_manifest, walk
 from harness.publish.parquet import similarity_table, write_table
@@ -39,6 +39,8 @@ DRAWN_WITH = {FIGURES: ("matplotlib", "numpy"), IMAGES: ("pillow",)}
 
 NUMBERS = (".json", ".csv", ".parquet")
 """Files that another version of the harness has to write alike."""
+
+REST = "pages, figures and tables in Markdown, LaTeX and BibTeX"
 
 
 @dataclass
@@ -70,6 +72,9 @@ def verify(folder: Path, means: Means, say: Callable[[str], None]) -> list[Findi
         raise UserError(f"{folder}: is neither a bundle ({FILE_NAME}) nor a site ({SITE}); name what was published")
     entries = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name not in OWN)
     looks = [_look(path, means, say) for path in entries]
+    for path, (findings, publication) in zip(entries, looks, strict=True):
+        if publication and (fault := name_fault(path, publication.board["tournament"])):
+            findings.faults.append(f"{FILE_NAME}: {fault}")
     page = Findings(folder.name)
     try:
         _compare_entry(folder, [publication for _, publication in looks], page)
@@ -186,7 +191,7 @@ def _unlike(manifest: Manifest) -> dict[str, str]:
         others = [name for name in names if own[name] != found.get(name)]
         if others:
             versions = ", ".join(f"{name} {found.get(name)} and not {own[name]}" for name in others)
-            unlike[folder] = f"{folder or 'pages'}: not compared, they were made with {versions}"
+            unlike[folder] = f"{folder or REST}: not compared, they were made with {versions}"
     return unlike
 
 

@@ -42,8 +42,9 @@ def about_ranks(side: str, rows: Sequence[Row]) -> str:
     """rows: of the board, the best first."""
     first = rows[0]
     low, high = first["interval"]
-    equal = [named(row["name"]) for row in rows[1:] if row["tier"] == 1]
-    rest = f"cannot be told from {listed(equal)}" if equal else "stands apart from all others"
+    others, (best, worst) = len(rows) - 1, first["rank_interval"]
+    alike = f"cannot be told from {worst - best} of {plural(others, 'other')}"
+    rest = alike if worst > best else "stands apart from all others"
     tiers = plural(max(row["tier"] for row in rows), "tier")
     told = f" and {rest}" if len(rows) > 1 else ""
     score = f"{percent(first['normalised'])} ({percent(low)} to {percent(high)})"

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.publish.cells import TITLES
 from harness.publish.site.pictures import Pictures
 from harness.publish.site.players import players
 from harness.publish.site.publication import Figure, Publication
-from harness.publish.site.rankings import TITLES, heat_maps, rankings
+from harness.publish.site.rankings import heat_maps, rankings
 from harness.publish.site.writing import BAR_WIDTH, Writer, write_assets
 
 __all__ = ["Figure", "Publication", "render", "render_overview", "render_tournament"]

@@ -12,7 +12,7 @@ from harness.publish.gallery import Tile
 from harness.publish.site.publication import Publication
 from harness.publish.site.rankings import cell_page
 from harness.publish.slugs import anchor, file_stem
-from harness.scoring import NO_ANSWER
+from harness.scoring import NO_ANSWER, UNKNOWN, count_points
 
 WRONG_EXAMPLES, RIGHT_EXAMPLES = 24, 8
 """Images that the page of a cell shows as pictures, for all budgets together."""
@@ -87,6 +87,9 @@ class Pictures:
         self._publication, self._gallery = publication, publication.gallery
         self._table, self._audits = publication.evidence.table, publication.evidence.audits
         self._budgets = image_budgets(publication.evidence.round)
+        rules = publication.evidence.round.rules
+        self._correct = count_points(self._table, rules).correct
+        self._shown = self._table.valid | (rules == "fair")
 
     @cached_property
     def images(self) -> list[Image]:
@@ -128,11 +131,13 @@ class Pictures:
             int(self._audits.measures["linf"][place]),
             self._gallery.adversarial(image.id, attack, epsilon),
             self._gallery.difference(image.id, attack, epsilon),
-            [
-                self._answer(image, int(self._table.labels[attack, epsilon, one, image.number]), attack)
-                for one in defenses
-            ],
+            [self._answer(image, self._label(attack, epsilon, one, image.number), attack) for one in defenses],
         )
+
+    def _label(self, attack: int, epsilon: int, defense: int, image: int) -> int:
+        """None that counts where the rules show an invalid image to nobody."""
+        label = int(self._table.labels[attack, epsilon, defense, image])
+        return label if label == UNKNOWN or self._shown[attack, epsilon, image] else NO_ANSWER
 
     def _role(self, attack: int) -> str:
         return "attack" if attack < self._table.untargeted else "targeted_attack"
@@ -159,7 +164,8 @@ class Pictures:
                 yield path, self._cell(attack, defense)
 
     def _cell(self, attack: int, defense: int) -> Mapping[str, Any]:
-        correct = self._table.labels[attack, :, defense] == self._table.true_labels
+        correct = self._correct[attack, :, defense]
+        known = self._table.labels[attack, :, defense] != UNKNOWN
         return {
             "attack": self._table.attacks[attack],
             "attack_role": self._role(attack),
@@ -169,14 +175,14 @@ class Pictures:
             "correct": int(correct.sum()),
             "possible": correct.size,
             "groups": [
-                self._group(attack, defense, epsilon, correct[epsilon], wrong)
+                self._group(attack, defense, epsilon, some[epsilon], wrong)
                 for epsilon in range(len(correct))
-                for wrong in (True, False)
+                for some, wrong in ((known & ~correct, True), (correct, False))
             ],
         }
 
-    def _group(self, attack: int, defense: int, epsilon: int, correct: Any, wrong: bool) -> Group:
-        found = [image for image in self.images if correct[image.number] != wrong]
+    def _group(self, attack: int, defense: int, epsilon: int, members: Any, wrong: bool) -> Group:
+        found = [image for image in self.images if members[image.number]]
         most = (WRONG_EXAMPLES if wrong else RIGHT_EXAMPLES) // len(self._table.epsilons) or 1
         shown = {found[number * len(found) // most].number for number in range(most) if found}
         examples = [
@@ -192,5 +198,5 @@ class Pictures:
         ]
         others = [image for image in found if image.number not in shown]
         most = MAX_LINKS // len(self._table.epsilons)
-        count, left = int((correct != wrong).sum()), max(len(others) - most, 0)
+        count, left = int(members.sum()), max(len(others) - most, 0)
         return Group(wrong, self._table.epsilons[epsilon], count, examples, others[:most], left)

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.publish.cells import TITLES
 from harness.publish.site.publication import Publication
 from harness.publish.slugs import anchor, file_stem
 
 Row = dict[str, Any]
 
 ROLES = {"defenses": "defense", "attacks": "attack", "targeted_attacks": "targeted_attack"}
-TITLES = {"defenses": "Defenses", "attacks": "Attacks", "targeted_attacks": "Targeted attacks"}
 
 STEPS = 10
 """Shades of a heat map."""
