@@ -217,10 +217,10 @@ def _read(
     wanted: Mapping[str, pa.DataType],
     rows: int | None,
     *,
-    most: int = MAX_ROWS,
+    most: int | None = None,
     nullable: frozenset[str] | set[str] = frozenset(),
 ) -> dict[str, pa.ChunkedArray]:
-    """Columns of known types. rows: how many there must be; most: there may be.
+    """Columns of known types. rows: how many there must be; most: there may be (MAX_ROWS).
 
     Raises: UserError before anything large is read.
     """
@@ -239,9 +239,10 @@ def _read(
     return {name: table[name] for name in wanted}
 
 
-def _check(path: Path, file: Any, wanted: Mapping[str, pa.DataType], rows: int | None, most: int) -> int:
+def _check(path: Path, file: Any, wanted: Mapping[str, pa.DataType], rows: int | None, most: int | None) -> int:
     """How many rows the table says it has."""
     about, schema = file.metadata, file.schema_arrow
+    most = MAX_ROWS if most is None else most
     if about.num_rows > most:
         raise UserError(f"{path}: has {about.num_rows} rows, more than the {most} that are read; get the file again")
     if rows is not None and about.num_rows != rows:
