@@ -46,12 +46,16 @@ class Visitor:
         page.on("pageerror", lambda error: self.troubles.append(f"exception: {error}"))
         page.on("dialog", lambda dialog: (self.troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         page.on("request", self._request)
-        page.on("requestfailed", lambda request: self.troubles.append(f"failed: {request.url}"))
+        page.on("requestfailed", self._failed)
         page.on("popup", lambda popup: self.troubles.append(f"popup: {popup.url}"))
 
     def _console(self, message):
         if message.type in ("error", "warning"):
             self.troubles.append(f"{message.type}: {message.text}")
+
+    def _failed(self, request):
+        if request.failure != "net::ERR_ABORTED":  # the visitor went on to another page before it came
+            self.troubles.append(f"failed: {request.url}: {request.failure}")
 
     def _request(self, request):
         self.visited.append(request.url)
