@@ -64,6 +64,11 @@ def assemble(round_: Round, index: Index, audits: AuditTable) -> ScoreTable:
         answers = _answers(index.predictions(defense.player), names)
         labels[:, :, column, :] = answers[attack_codes]
         clean_labels[column] = answers[clean_codes]
+    return make_table(round_, audits, labels, clean_labels)
+
+
+def make_table(round_: Round, audits: AuditTable, labels: Labels, clean: Labels) -> ScoreTable:
+    """The score table of a round. labels: A x E x D x N; clean: D x N."""
     return ScoreTable(
         attacks=tuple(attack.name for attack in round_.attacks),
         untargeted=sum(not attack.targeted for attack in round_.attacks),
@@ -72,7 +77,7 @@ def assemble(round_: Round, index: Index, audits: AuditTable) -> ScoreTable:
         images=tuple(image.id for image in round_.images),
         labels=labels,
         valid=(audits.digests != "") & (audits.faults == ""),
-        clean=clean_labels,
+        clean=clean,
         true_labels=np.array([image.true_label for image in round_.images], dtype=np.int32),
         target_classes=np.array([image.target_class for image in round_.images], dtype=np.int32),
     )

@@ -7,9 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from harness.assembly import AuditTable, assemble, read_audits
+from harness.assembly import AuditTable, assemble, make_table, read_audits
 from harness.atomic import write_atomic
 from harness.errors import UserError
 from harness.index import CallRecord
@@ -26,7 +24,7 @@ from harness.publish.parquet import (
 from harness.publish.provenance import published_log, published_provenance
 from harness.publish.similarity import Similarity
 from harness.round import FILE_NAME, SCHEMA_VERSION, Round, read_round, write_round
-from harness.scoring import Labels, ScoreTable
+from harness.scoring import ScoreTable
 from harness.store import Store
 
 PROVENANCE = "provenance.json"
@@ -121,22 +119,6 @@ def read_evidence(folder: Path) -> Evidence:
         read_ledger(folder / LEDGER, round_),
         read_provenance(folder / PROVENANCE),
         read_similarity(similar, round_) if os.path.lexists(similar) else None,
-    )
-
-
-def make_table(round_: Round, audits: AuditTable, labels: Labels, clean: Labels) -> ScoreTable:
-    """The score table of a round. labels: A x E x D x N; clean: D x N."""
-    return ScoreTable(
-        attacks=tuple(attack.name for attack in round_.attacks),
-        untargeted=sum(not attack.targeted for attack in round_.attacks),
-        defenses=tuple(defense.name for defense in round_.defenses),
-        epsilons=round_.epsilons,
-        images=tuple(image.id for image in round_.images),
-        labels=labels,
-        valid=(audits.digests != "") & (audits.faults == ""),
-        clean=clean,
-        true_labels=np.array([image.true_label for image in round_.images], dtype=np.int32),
-        target_classes=np.array([image.target_class for image in round_.images], dtype=np.int32),
     )
 
 
