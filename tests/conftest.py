@@ -60,3 +60,13 @@ def run_main(monkeypatch):
     yield lambda *arguments: main([str(argument) for argument in arguments])
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def drawings(tmp_path_factory):
+    """Figures of the same numbers are drawn once in a module."""
+    from bundles import remember_drawings  # matplotlib takes a while
+
+    with pytest.MonkeyPatch.context() as patch:
+        remember_drawings(patch, tmp_path_factory.mktemp("drawings"))
+        yield

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from builders import first_pixel_dataset, play_file, write_submission, write_tournament
-from bundles import adapt, evidences, example, remember_drawings, write_site
+from bundles import adapt, evidences, example, write_site
 from helpers import ANSWER, COPY
 from hypothesis import given, settings
 from publishing import play_tiny
@@ -25,13 +25,6 @@ from harness.publish.signature import SIGNER
 from harness.round import read_round
 
 HOST = "host-of-mine"
-
-
-@pytest.fixture(scope="module")
-def drawings(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        remember_drawings(patch, tmp_path_factory.mktemp("drawings"))
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from bundles import adapt, example, make_evidence, remember_drawings, write_site
+from bundles import adapt, example, make_evidence, write_site
 from helpers import score_table
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,13 +32,6 @@ from harness.publish.latex import latex_files
 from harness.publish.signature import sign
 from harness.publish.site import render_tournament
 from harness.publish.verify import Means, verify
-
-
-@pytest.fixture(scope="module")
-def drawings(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        remember_drawings(patch, tmp_path_factory.mktemp("drawings"))
-        yield
 
 
 @pytest.fixture(scope="module")
