@@ -101,7 +101,7 @@ def make_optimizer(model: Model, network: nn.Module) -> torch.optim.Optimizer:
     """Adam as the authors' program has it, or stochastic gradient descent with Nesterov's momentum."""
     arguments = {"lr": model.learning_rate, "weight_decay": model.weight_decay}
     if model.optimizer == "adam":
-        return torch.optim.Adam(network.parameters(), **arguments)
+        return torch.optim.Adam(network.parameters(), fused=True, **arguments)
     return torch.optim.SGD(network.parameters(), momentum=MOMENTUM, nesterov=True, **arguments)
 
 
