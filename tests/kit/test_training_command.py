@@ -4,6 +4,7 @@ otherwise: each refusal is one line that says what to do."""
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -253,13 +254,17 @@ def test_digits_are_learned_from_the_command_line(tmp_path):
 # --- without rich
 
 
+def uninstall(monkeypatch, package, user):
+    """As if the package were not there: its import fails, in our module that uses it, too."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, user, raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+
+
 @pytest.fixture
 def without_rich(monkeypatch):
-    """As if it were not installed: its import fails."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delitem(sys.modules, "training.progress", raising=False)
-    monkeypatch.setitem(sys.modules, "rich", None)
+    uninstall(monkeypatch, "rich", "training.progress")
 
 
 def test_training_without_rich_is_one_line(run, folder, without_rich):
@@ -291,6 +296,24 @@ def test_a_study_is_trained_measured_and_told(run, tmp_path):
     value = results.first.number(of(Key(20, "ens", "pgd20", "ens")))
     (row,) = [line for line in page.splitlines() if line.startswith("| ens |")]
     assert f" {100 * value.value:.1f} ± {100 * value.deviation:.1f} |" in row
+
+
+def test_the_page_shows_a_picture_of_each_family_that_is_there(run, tmp_path):
+    run(STUDY, "measure")
+    assert run(STUDY, "paper", "--page", str(tmp_path / "docs/page.md")).code == 0
+    shown = re.findall(r"!\[[^]]+\]\(([^)]+)\)", (tmp_path / "docs/page.md").read_text())
+    assert shown == [f"images/{path.name}" for path in (tmp_path / "docs/images").iterdir()]
+    assert len(shown) == 1
+    assert "<svg" in (tmp_path / "docs" / shown[0]).read_text()
+
+
+def test_a_page_without_matplotlib_is_one_line(run, tmp_path, monkeypatch):
+    run(STUDY, "measure")
+    uninstall(monkeypatch, "matplotlib", "training.figure")
+    page = tmp_path / "page.md"
+    line = refusal(run(STUDY, "paper", "--page", str(page)))
+    assert line.startswith("error: matplotlib, which draws figures, is not installed: pip install ")
+    assert not page.exists()
 
 
 def test_what_is_measured_is_not_measured_again(run, folder):

@@ -17,7 +17,7 @@ from training.data import Data, load
 from training.evaluate import Images
 from training.findings import Results
 from training.measure import about, is_about, is_of, measure, save_rows
-from training.paper import Part, write_page
+from training.paper import Part, figures, write_page
 from training.recipe import Recipe, Study, read_recipe
 from training.saving import check_same, git_revision, provenance, save_network
 from training.speed import operations_per_image, peak
@@ -163,6 +163,8 @@ def _paper(arguments: argparse.Namespace) -> None:
             if not is_of(path, study):
                 raise KitError(f"{path}: is of another study; begin with: python -m training measure {name}")
         parts.append(Part(name, study, Results.read(paths)))
+    for part in parts:
+        figures(part, arguments.page.parent)
     arguments.page.write_text(write_page(parts), encoding="utf-8")
 
 

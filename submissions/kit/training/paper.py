@@ -55,9 +55,25 @@ def write_page(parts: Sequence[Part]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def figures(part: Part, folder: Path) -> None:
+    """Writes the pictures that the page shows below `folder`, where the page itself lies."""
+    from training.figure import draw  # needs matplotlib, which nothing else does
+
+    for epsilon in part.study.epsilons:
+        for plain, family in part.study.families.items():
+            path = folder / figure_of(part.name, plain, epsilon)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draw(part.results, plain, family, epsilon, path)
+
+
+def figure_of(recipe: str, plain: str, epsilon: float) -> str:
+    """Where a family's picture lies, seen from the page."""
+    return f"images/paper-{Path(recipe).stem}-{plain}-{epsilon:g}.svg"
+
+
 def _part(part: Part) -> Iterator[str]:
     images, later = part.results.images, part.results.later_images
-    yield f"## {part.name}: {part.results.seeds} seeds, {images} images ({later} for iterative attacks and losses)"
+    yield f"## {part.name}: {_counted(part.results.seeds)}, {images} images ({later} for iterative attacks and losses)"
     for epsilon in part.study.epsilons:
         at = f"epsilon {epsilon:g}/255"
         yield f"### What must hold, {at}"
@@ -65,6 +81,7 @@ def _part(part: Part) -> Iterator[str]:
         yield f"### Errors, {at}"
         yield "\n".join(_overview(part, epsilon))
         for plain, family in part.study.families.items():
+            yield f"![What {', '.join(family.members(plain))} withstand]({figure_of(part.name, plain, epsilon)})"
             yield f"### From every hold-out, {plain}, {at}"
             yield "\n".join(_from_holdouts(part, plain, family, epsilon))
             yield f"### What breaks {family.ensemble} without seeing it, {at}, first {part.results.later_images} images"
@@ -72,6 +89,10 @@ def _part(part: Part) -> Iterator[str]:
     if any(name in _published() for plain, family in part.study.families.items() for name in family.members(plain)):
         yield "### Published"
         yield "\n".join(_published_rows(part))
+
+
+def _counted(seeds: int) -> str:
+    return "one seed" if seeds == 1 else f"{seeds} seeds"
 
 
 def _statements(part: Part, epsilon: float) -> Iterator[str]:
