@@ -134,7 +134,7 @@ def test_a_name_that_is_no_plain_name_of_a_file(read, path, name):
         ("adversary: 8", "adversary: expected a mapping, found 8"),
         ("optimizer: sdg", "optimizer 'sdg' is unknown: did you mean sgd?"),
         ("schedule: cosine", "schedule 'cosine' is unknown: there is constant, one_cycle"),
-        ("augment: flip", "augment 'flip' is unknown: there is nothing, shift, shift_flip"),
+        ("augment: flip", "augment 'flip' is unknown: there is nothing, shift, shift_flip, shift_flip_cut"),
         ("precision: float16", "precision 'float16' is unknown: did you mean bfloat16?"),
         ("batch: 1, adversary: {epsilon: 8, batches: half}", "batch 1 has no half for adversary: batches; take a "),
     ],

@@ -16,7 +16,7 @@ from training_tiny import quick_model, random_data, same_state, static_source, t
 import training.train
 from advkit.networks.small import SMALL
 from training.adversary import Adversary
-from training.train import SCHEDULES, augmented, batches, error
+from training.train import CUT, GREY, SCHEDULES, augmented, batches, cut, error
 
 DATA = random_data()
 EPSILON = 76.5
@@ -398,6 +398,18 @@ def test_every_picture_is_moved_by_itself():
     assert all(len(matching) == 1 for matching in chosen)
     assert len({matching[0] for matching in chosen}) > 10
     assert np.array_equal(pixels, DATA.train_x)
+
+
+def test_one_square_of_each_picture_is_painted_over_anywhere():
+    pixels = np.zeros((3000, 20, 24, 3), dtype=np.uint8)
+    grey = (cut(pixels, np.random.default_rng(0)) == GREY).all(axis=3)
+    assert ((grey.any(axis=2).sum(axis=1) * grey.any(axis=1).sum(axis=1)) == grey.sum(axis=(1, 2))).all()
+    heights, widths = grey.any(axis=2).sum(axis=1), grey.any(axis=1).sum(axis=1)
+    assert (heights.max(), heights.min(), widths.max(), widths.min()) == (CUT, CUT // 2, CUT, CUT // 2)
+    inner = grey[:, CUT:-CUT, CUT:-CUT].mean(axis=0)
+    expected = CUT**2 / (20 * 24)
+    assert np.abs(inner - expected).max() < 5 * np.sqrt(expected / 3000)
+    assert not pixels.any()
 
 
 def test_without_augmentation_pictures_stay():

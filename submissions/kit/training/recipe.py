@@ -27,7 +27,7 @@ FILE_NAME = re.compile("[a-z0-9_]+")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("adam", "sgd"),
     "schedule": ("constant", "one_cycle"),
-    "augment": ("nothing", "shift", "shift_flip"),
+    "augment": ("nothing", "shift", "shift_flip", "shift_flip_cut"),
     "precision": ("float32", "bfloat16"),
 }
 
@@ -44,7 +44,7 @@ class Model:
     schedule: str = "constant"  # or one_cycle: up to the learning rate, then down to nothing
     weight_decay: NotNegative = 0.0
     label_smoothing: Annotated[float, Range(0, 1)] = 0.0
-    augment: str = "nothing"  # or shift, or shift_flip, by up to `shift` pixels
+    augment: str = "nothing"  # or shift, shift_flip, shift_flip_cut, by up to `shift` pixels
     shift: int = 2
     precision: str = "float32"  # or bfloat16, by autocast
     compile: bool = False  # by torch.compile, for GPUs

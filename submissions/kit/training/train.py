@@ -36,6 +36,10 @@ WARM_UP = 0.25
 """The share of one_cycle in which the learning rate rises."""
 
 
+CUT, GREY = 8, np.uint8(128)
+"""The side of the square that is painted over, in pixels, and with what."""
+
+
 class Report(Protocol):
     """Told how many of all batches are done, and the row of the log of each epoch."""
 
@@ -122,7 +126,8 @@ def batches(model: Model, data: Data, generator: np.random.Generator) -> Iterato
 
 
 def augmented(pixels: NDArray[np.uint8], model: Model, generator: np.random.Generator) -> NDArray[np.uint8]:
-    """Each image shifted by up to `shift` pixels, what comes in being black, and every second one mirrored."""
+    """Each image shifted by up to `shift` pixels, what comes in being black, every second one mirrored, and one square
+    of each painted over: as far as `augment` says."""
     if model.augment == "nothing":
         return pixels
     count, height, width, _ = pixels.shape
@@ -130,9 +135,22 @@ def augmented(pixels: NDArray[np.uint8], model: Model, generator: np.random.Gene
     padded = np.pad(pixels, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
     down, right = generator.integers(2 * margin + 1, size=(2, count))
     rows, columns = down[:, None] + np.arange(height), right[:, None] + np.arange(width)
-    if model.augment == "shift_flip":
+    if model.augment != "shift":
         columns = np.where(generator.random((count, 1)) < 0.5, columns[:, ::-1], columns)
-    return padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    moved = padded[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return cut(moved, generator) if model.augment == "shift_flip_cut" else moved
+
+
+def cut(pixels: NDArray[np.uint8], generator: np.random.Generator) -> NDArray[np.uint8]:
+    """Each image with a square of CUT pixels painted grey; its centre may lie anywhere, so that edges cut it short.
+
+    Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout, arXiv:1708.04552.
+    """
+    count, height, width, _ = pixels.shape
+    top, left = (generator.integers(size, size=(count, 1)) - CUT // 2 for size in (height, width))
+    rows, columns = np.arange(height), np.arange(width)
+    down, across = (rows >= top) & (rows < top + CUT), (columns >= left) & (columns < left + CUT)
+    return np.where(down[:, :, None, None] & across[:, None, :, None], GREY, pixels)
 
 
 def as_tensor(pixels: NDArray[np.uint8]) -> Tensor:
