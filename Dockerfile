@@ -1,6 +1,8 @@
 # The image of the harness itself, for docker-compose.yml. It drives an engine through its socket and holds no torch.
+# EXTRAS: optional dependencies, such as "ray s3" for a machine of a cluster.
 ARG BASE=python:3.11-slim
 FROM ${BASE}
+ARG EXTRAS=""
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 # foolbox, of which only the photographs are used, imports GitPython, which wants to be told that there is no git.
@@ -8,7 +10,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=igno
     GIT_PYTHON_REFRESH=quiet PYTHONUNBUFFERED=1
 WORKDIR /src
 COPY pyproject.toml constraints.txt ./
-RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['datasets'], sep='\n')" >deps.txt \
+RUN python3 -c "import sys, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; extra = p['optional-dependencies']; print(*p['dependencies'], *(line for name in sys.argv[1:] for line in extra[name]), sep='\n')" datasets ${EXTRAS} >deps.txt \
  && pip install --constraint constraints.txt setuptools -r deps.txt
 COPY README.md LICENSE ./
 COPY harness harness

@@ -34,7 +34,7 @@ $(STAMP): $(INPUTS)
 	@echo 'installing into .venv (the first time takes some minutes, most of it PyTorch)'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	@$(PIP) install --constraint constraints.txt pip setuptools wheel
-	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[datasets,dev,ray,s3]' --editable 'submissions/kit[fetch,figures]'
+	@$(PIP) install --constraint constraints.txt --no-build-isolation --editable '.[datasets,dev,ray,s3,trial]' --editable 'submissions/kit[fetch,figures]'
 	@touch $@
 
 run: venv ## play tournaments/photos.yaml, then digits.yaml; SANDBOX=docker plays them in containers
