@@ -1,18 +1,21 @@
 """From a round and what the index knows to the score table and the audit of every attack."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.index import Index
-from harness.records import Fault, ImageAudit
-from harness.round import Round, RoundAttack
-from harness.scoring import NO_ANSWER, UNKNOWN, Labels, ScoreTable
+from harness.records import Fault
+from harness.round import Round
+from harness.rows import FAULTS, Audits, Numbers
+from harness.scoring import UNKNOWN, Labels, ScoreTable
 
 AUDIT_COLUMNS = ("raw_linf", "clipped", "linf", "l2", "mean_abs")
+
+Place = tuple[int, int, slice]
+"""Positions on the axes of attacks, epsilons and images."""
 
 
 @dataclass(frozen=True)
@@ -28,43 +31,55 @@ class AuditTable:
 def read_audits(round_: Round, index: Index) -> AuditTable:
     """The audits of all attack calls that are known."""
     shape = (len(round_.attacks), len(round_.epsilons), len(round_.images))
-    table = AuditTable(
-        np.full(shape, "", dtype=object),
-        np.full(shape, "", dtype=object),
-        {column: np.zeros(shape) for column in AUDIT_COLUMNS},
-    )
+    numbers, faults = np.zeros(shape, dtype=np.uint32), np.zeros(shape, dtype=np.uint8)
+    measures = {column: np.zeros(shape) for column in AUDIT_COLUMNS}
+    for place, rows in _audits(round_, index):
+        numbers[place], faults[place] = rows["image"], rows["fault"]
+        for column, values in measures.items():
+            values[place] = rows[column]
+    distinct, codes = np.unique(numbers, return_inverse=True)
+    digests = np.array(_digests(index, distinct), dtype=object)[codes.reshape(shape)]
+    return AuditTable(digests, np.array(["", *FAULTS], dtype=object)[faults], measures)
+
+
+def _digests(index: Index, numbers: Numbers) -> list[str]:
+    """Of sorted, different numbers; '' for 0."""
+    none = int(np.count_nonzero(numbers == 0))
+    return [""] * none + index.digests(numbers[none:])
+
+
+def _audits(round_: Round, index: Index) -> Iterator[tuple[Place, Audits]]:
+    """Where they belong in the tables of a round, and the audits of each call that is known."""
+    places: dict[str, list[Place]] = {}
     for row, attack in enumerate(round_.attacks):
-        for column in range(len(round_.epsilons)):
-            for position, audit in _audits_of(round_, index, attack, column):
-                place = row, column, position
-                table.digests[place] = audit.digest
-                table.faults[place] = audit.fault or ""
-                for name, values in table.measures.items():
-                    values[place] = getattr(audit, name)
-    return table
-
-
-def _audits_of(round_: Round, index: Index, attack: RoundAttack, epsilon: int) -> list[tuple[int, ImageAudit]]:
-    """(position in the round, audit) for each image of the calls that were made."""
-    found = []
-    for number, key in enumerate(attack.units[epsilon]):
-        found += list(enumerate(index.audits(key), start=number * round_.batch_size))
-    return found
+        for column, keys in enumerate(attack.units):
+            for batch, key in enumerate(keys):
+                start = batch * round_.batch_size
+                places.setdefault(key, []).append((row, column, slice(start, start + round_.batch_size)))
+    for key, rows in index.made(places):
+        for place in places[key]:
+            yield place, rows
 
 
 def assemble(round_: Round, index: Index, audits: AuditTable) -> ScoreTable:
     """The score table; answers that are not known are UNKNOWN in it."""
-    clean = np.array([image.clean for image in round_.images], dtype=object)
-    digests, codes = np.unique(np.concatenate([clean, audits.digests.ravel()]), return_inverse=True)
-    clean_codes, attack_codes = codes[: len(clean)], codes[len(clean) :].reshape(audits.digests.shape)
-    names: list[str] = digests.tolist()
-    labels = np.empty((*audits.digests.shape[:2], len(round_.defenses), len(clean)), dtype=np.int32)
-    clean_labels = np.empty((len(round_.defenses), len(clean)), dtype=np.int32)
+    shape = (len(round_.attacks), len(round_.epsilons), len(round_.images))
+    numbers = np.zeros(shape, dtype=np.uint32)
+    for place, rows in _audits(round_, index):
+        numbers[place] = rows["image"]
+    clean_numbers = index.numbers(image.clean for image in round_.images)
+    labels = np.empty((*shape[:2], len(round_.defenses), shape[2]), dtype=np.int32)
+    clean = np.empty((len(round_.defenses), shape[2]), dtype=np.int32)
+    known = np.empty(index.last_image + 1, dtype=np.int32)
     for column, defense in enumerate(round_.defenses):
-        answers = _answers(index.predictions(defense.player), names)
-        labels[:, :, column, :] = answers[attack_codes]
-        clean_labels[column] = answers[clean_codes]
-    return make_table(round_, audits, labels, clean_labels)
+        images, answers = index.answers(defense.player)
+        known.fill(UNKNOWN)
+        known[images] = answers
+        known[0] = UNKNOWN
+        clean[column] = known[clean_numbers]
+        for row in range(shape[0]):  # one at a time: what is between stays small
+            labels[row, :, column] = known[numbers[row]]
+    return make_table(round_, audits, labels, clean)
 
 
 def make_table(round_: Round, audits: AuditTable, labels: Labels, clean: Labels) -> ScoreTable:
@@ -81,14 +96,6 @@ def make_table(round_: Round, audits: AuditTable, labels: Labels, clean: Labels)
         true_labels=np.array([image.true_label for image in round_.images], dtype=np.int32),
         target_classes=np.array([image.target_class for image in round_.images], dtype=np.int32),
     )
-
-
-def _answers(known: dict[str, int | None], digests: Sequence[str]) -> Labels:
-    """One defense's answer for each digest, int32. The table may have a hundred million: the loops are in C."""
-    values = list(map(known.get, digests, repeat(UNKNOWN)))
-    if None in values:
-        values = [NO_ANSWER if value is None else value for value in values]
-    return np.array(values, dtype=np.int32)
 
 
 def image_budgets(round_: Round) -> npt.NDArray[np.int16]:

@@ -1,50 +1,36 @@
-"""The SQLite index of a store: which calls were made, what they produced, what every defense answered.
-
-It is a write-ahead log with `synchronous = NORMAL`: a kill loses nothing that was recorded; a power cut may lose the
-last outcomes, each of them whole, and their calls are made again.
-"""
+"""The SQLite index of a store: which calls were made, what they produced, what every defense answered."""
 
 import json
-import os
-import secrets
-import sqlite3
-import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
-from harness.records import Fault, ImageAudit, Outcome, Role, Verdict, WorkUnit
+import numpy as np
 
-SCHEMA_VERSION = 1
+from harness.database import PIECE, Database, pieces
+from harness.records import ImageAudit, Outcome, Role, Verdict, WorkUnit
+from harness.rows import Audits, Labels, Numbers, fault_of, pack_answers, pack_audits, unpack_answers, unpack_audits
 
-UNREADABLE = "{}: the index cannot be read ({}); move the store away and run again"
-UNWRITABLE = "{}: the index cannot be written ({}); make room or mend its rights, and run again"
+SCHEMA_VERSION = 2
 
-FROM_DISK = (sqlite3.DatabaseError, ValueError, TypeError)
-"""What damaged pages raise. Text that is no UTF-8 and words that are none of ours are ValueErrors."""
-
-OUR_MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError)
+CALL_BITS = 40
+"""The place of a call's answers is its player's number and, in so many bits, its own: a player's lie together."""
 
 TABLES = """
 CREATE TABLE sources (digest TEXT PRIMARY KEY, canonical TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE images (number INTEGER PRIMARY KEY, value BLOB NOT NULL UNIQUE);
+CREATE TABLE names (number INTEGER PRIMARY KEY, value TEXT NOT NULL UNIQUE);
+CREATE TABLE players (number INTEGER PRIMARY KEY, value BLOB NOT NULL UNIQUE);
 CREATE TABLE calls (
-    number INTEGER PRIMARY KEY, key TEXT NOT NULL, role TEXT NOT NULL, player TEXT NOT NULL, label TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, key BLOB NOT NULL, role TEXT NOT NULL, player INTEGER NOT NULL, label TEXT NOT NULL,
     verdict TEXT NOT NULL, exit_code INTEGER, seconds REAL NOT NULL, peak_memory INTEGER NOT NULL,
     images INTEGER NOT NULL, faults TEXT NOT NULL, unknown_names INTEGER NOT NULL, log TEXT NOT NULL,
     finished TEXT NOT NULL
 );
 CREATE UNIQUE INDEX calls_key ON calls (key);
-CREATE TABLE audits (
-    key TEXT NOT NULL, position INTEGER NOT NULL, image TEXT NOT NULL, digest TEXT NOT NULL, fault TEXT,
-    raw_linf INTEGER NOT NULL, clipped INTEGER NOT NULL, linf INTEGER NOT NULL, l2 REAL NOT NULL,
-    mean_abs REAL NOT NULL, PRIMARY KEY (key, position)
-) WITHOUT ROWID;
-CREATE TABLE predictions (
-    player TEXT NOT NULL, digest TEXT NOT NULL, label INTEGER, fault TEXT, PRIMARY KEY (player, digest)
-) WITHOUT ROWID;
+CREATE TABLE audits (call INTEGER PRIMARY KEY, rows BLOB NOT NULL);
+CREATE TABLE answers (place INTEGER PRIMARY KEY, rows BLOB NOT NULL);
 CREATE TABLE built (context TEXT PRIMARY KEY, image TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE rounds (output TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE attempts (
@@ -73,101 +59,123 @@ class CallRecord:
     finished: str
 
 
-class Index:
+LEDGER = ", ".join(CallRecord.__dataclass_fields__)
+
+
+class Index(Database):
     """One transaction records one outcome. Safe to use from several threads."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the database at `path`, making it where there is none. Raises: UserError if it is none of ours."""
-        self._path = path
-        self._lock = threading.Lock()
-        with self._unwritable():
-            if not path.exists():
-                _make(path)
-            self._database = sqlite3.connect(_address(path), uri=True, timeout=30, check_same_thread=False)
-            try:
-                self._check()
-            except BaseException:
-                self._database.close()
-                raise
-
-    def _check(self) -> None:
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            raise UserError(UNREADABLE.format(self._path, "it is empty"))
-        if version != SCHEMA_VERSION:
-            raise UserError(f"{self._path}: was made by another version of the harness; choose another output")
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """Raises: UserError when what is on the disk is no database of ours any more."""
-        try:
-            with self._lock:
-                yield
-        except OUR_MISTAKES:
-            raise
-        except FROM_DISK as error:
-            raise UserError(UNREADABLE.format(self._path, error)) from None
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """One transaction. Raises: UserError when the disk does not take it, or is damaged."""
-        with self._unwritable(), self._lock, self._database:
-            yield
-
-    @contextmanager
-    def _unwritable(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise UserError(UNWRITABLE.format(self._path, error)) from None
-        except OUR_MISTAKES:
-            raise
-        except FROM_DISK as error:
-            raise UserError(UNREADABLE.format(self._path, error)) from None
+        """Opens the index at `path`, making it where there is none. Raises: UserError if it is none of ours."""
+        super().__init__(path, TABLES, SCHEMA_VERSION)
 
     def canonical_of(self, sources: Iterable[str]) -> dict[str, str]:
         """Digest of a dataset's file -> digest of its canonical image, for those that are known."""
-        return self._lookup("SELECT digest, canonical FROM sources WHERE digest IN", list(sources))
+        with self._reading():
+            return self._find("SELECT digest, canonical FROM sources WHERE digest", sources)
 
     def add_sources(self, pairs: Iterable[tuple[str, str]]) -> None:
         with self._writing():
             self._database.executemany("INSERT OR REPLACE INTO sources VALUES (?, ?)", pairs)
 
+    # --- images by number
+
+    def add_images(self, digests: Iterable[str]) -> Numbers:
+        """The numbers of these images, which have them for the life of the store."""
+        with self._writing():
+            return np.array(self._intern("images", map(bytes.fromhex, digests)), dtype=np.uint32)
+
+    def numbers(self, digests: Iterable[str]) -> Numbers:
+        """The same where nothing may be written: 0 for an image that has none."""
+        values = [bytes.fromhex(digest) for digest in digests]
+        with self._reading():
+            found = self._find("SELECT value, number FROM images WHERE value", values)
+        return np.array([found.get(value, 0) for value in values], dtype=np.uint32)
+
+    def digests(self, numbers: Numbers) -> list[str]:
+        """The digests of images, in this order. Raises: UserError where the index has lost one."""
+        wanted: list[int] = numbers.tolist()
+        with self._reading():
+            found = self._find("SELECT number, value FROM images WHERE number", wanted)
+            return [found[number].hex() for number in wanted]
+
+    @property
+    def last_image(self) -> int:
+        """The highest number that an image has."""
+        return self._last("images")
+
+    # --- what is known
+
     def known_calls(self, keys: Iterable[str]) -> set[str]:
         """Which of these work units have an outcome."""
-        return set(self._lookup("SELECT key, 1 FROM calls WHERE key IN", list(keys)))
-
-    def predictions(self, player: str) -> dict[str, int | None]:
-        """Digest of a canonical image -> label, for everything that this defense was ever asked."""
         with self._reading():
-            rows = self._database.execute("SELECT digest, label FROM predictions WHERE player = ?", (player,))
-            return dict(rows.fetchall())
+            return {key.hex() for key in self._find("SELECT key, 1 FROM calls WHERE key", map(bytes.fromhex, keys))}
+
+    def answers(self, player: str) -> tuple[Numbers, Labels]:
+        """Everything that this defense was ever asked: numbers of images, and labels (`NO_ANSWER` where it gave none
+        that counts). Of an image that stands there twice the last one holds.
+        """
+        with self._reading():
+            number = self._player(player)
+            first, last = number << CALL_BITS, ((number + 1) << CALL_BITS) - 1
+            query = "SELECT rows FROM answers WHERE place BETWEEN ? AND ? ORDER BY place"
+            return unpack_answers(rows for (rows,) in self._database.execute(query, (first, last)))
+
+    def made(self, keys: Iterable[str]) -> Iterator[tuple[str, Audits]]:
+        """What attacks' calls produced: of those of these work units that have an outcome, in any order."""
+        query = "SELECT key, rows FROM calls JOIN audits ON call = number WHERE key"
+        for piece in pieces(map(bytes.fromhex, keys)):
+            with self._reading():
+                found = [(key.hex(), unpack_audits(rows)) for key, rows in self._find(query, piece).items()]
+            yield from found
 
     def audits(self, key: str) -> list[ImageAudit]:
         """What an attack's call produced, in the order of its batch."""
+        rows = next((rows for _, rows in self.made([key])), None)
+        if rows is None:
+            return []
+        digests = self.digests(rows["image"])
         with self._reading():
-            rows = self._database.execute(
-                "SELECT image, digest, fault, raw_linf, clipped, linf, l2, mean_abs FROM audits"
-                " WHERE key = ? ORDER BY position",
-                (key,),
-            )
-            return [ImageAudit(row[0], row[1], Fault(row[2]) if row[2] else None, *row[3:]) for row in rows]
+            names = self._find("SELECT number, value FROM names WHERE number", rows["name"].tolist())
+            return [
+                ImageAudit(names[row[0]], digest, fault_of(row[2]), *row[3:])
+                for row, digest in zip(rows.tolist(), digests, strict=True)
+            ]
 
-    def record(self, unit: WorkUnit, label: str, outcome: Outcome, finished: str) -> None:
-        """Writes one outcome and all that it produced, in one transaction."""
+    # --- what is recorded
+
+    def record(self, unit: WorkUnit, label: str, outcome: Outcome, finished: str) -> Numbers:
+        """Writes one outcome and all that it produced, in one transaction.
+
+        The numbers of the images that it made are returned, in their order.
+        """
         faults = json.dumps({fault.value: count for fault, count in sorted(outcome.faults.items())})
         size = len(outcome.images) + len(outcome.predictions)
-        call = (
-            unit.key, unit.role, unit.player, label, outcome.verdict, outcome.exit_code, outcome.seconds,
-            outcome.peak_memory, size, faults, outcome.unknown_names, outcome.log, finished,
-        )  # fmt: skip
-        audits = [(unit.key, position, *asdict(audit).values()) for position, audit in enumerate(outcome.images)]
-        answers = [(unit.player, item.digest, item.label, item.fault) for item in outcome.predictions]
+        key = bytes.fromhex(unit.key)
+        made, answers = outcome.images, outcome.predictions
         with self._writing():
-            self._database.execute(f"INSERT OR REPLACE INTO calls VALUES (NULL{', ?' * 13})", call)
-            self._database.executemany(f"INSERT OR REPLACE INTO audits VALUES (?{', ?' * 9})", audits)
-            self._database.executemany("INSERT OR REPLACE INTO predictions VALUES (?, ?, ?, ?)", answers)
+            self._forget(key)
+            (player,) = self._intern("players", [bytes.fromhex(unit.player)])
+            images = self._intern("images", [bytes.fromhex(one.digest) for one in (made or answers)])
+            row = (
+                key, unit.role, player, label, outcome.verdict, outcome.exit_code, outcome.seconds,
+                outcome.peak_memory, size, faults, outcome.unknown_names, outcome.log, finished,
+            )  # fmt: skip
+            call = self._database.execute(f"INSERT INTO calls VALUES (NULL{', ?' * 13})", row).lastrowid or 0
+            if made:
+                names = self._intern("names", [one.image for one in made])
+                self._database.execute("INSERT INTO audits VALUES (?, ?)", (call, pack_audits(names, images, made)))
+            elif answers:
+                place = player << CALL_BITS | call
+                self._database.execute("INSERT INTO answers VALUES (?, ?)", (place, pack_answers(images, answers)))
+        return np.array(images if made else [], dtype=np.uint32)
+
+    def _forget(self, key: bytes) -> None:
+        """A call that is made again takes the place of the one before."""
+        for call, player in self._database.execute("SELECT number, player FROM calls WHERE key = ?", (key,)).fetchall():
+            self._database.execute("DELETE FROM calls WHERE number = ?", (call,))
+            self._database.execute("DELETE FROM audits WHERE call = ?", (call,))
+            self._database.execute("DELETE FROM answers WHERE place = ?", (player << CALL_BITS | call,))
 
     def record_attempt(self, key: str, player: str, label: str, error: str, finished: str) -> None:
         """Notes that our own side failed at a call."""
@@ -183,13 +191,19 @@ class Index:
             rows = self._database.execute("SELECT label, error, finished, player FROM attempts ORDER BY number")
             return [row[:3] for row in rows.fetchall() if row[3] in wanted]
 
-    def calls(self, players: Iterable[str]) -> list[CallRecord]:
-        """The ledger of these players, oldest first."""
-        wanted = set(players)
-        columns = ", ".join(CallRecord.__dataclass_fields__)
-        with self._reading():
-            rows = self._database.execute(f"SELECT {columns} FROM calls ORDER BY number")
-            return [_call_record(row) for row in rows if row[2] in wanted]
+    def calls(self, players: Iterable[str], most: int | None = None) -> Iterator[CallRecord]:
+        """The ledger of these players, oldest first; there may be millions. most: only of the last so many calls."""
+        names = {number: player for player in players if (number := self._number_of(player))}
+        query = f"SELECT number, {LEDGER} FROM calls WHERE number > ? ORDER BY number LIMIT {PIECE}"
+        last = max(0, self._last("calls") - most) if most is not None else 0
+        while True:
+            with self._reading():
+                rows = self._database.execute(query, (last,)).fetchall()
+                found = [_call_record(row[1:], names[row[3]]) for row in rows if row[3] in names]
+            yield from found
+            if len(rows) < PIECE:
+                return
+            last = rows[-1][0]
 
     def built_images(self) -> dict[str, str]:
         """Digest of a build's context -> the image that it became."""
@@ -215,16 +229,20 @@ class Index:
             self._database.execute("DELETE FROM rounds WHERE output = ?", (output,))
 
     def keep_only(self, units: Iterable[str], players: Iterable[str]) -> None:
-        """Forgets the attack calls that are not among `units`, and what defenses not among `players` answered."""
+        """Forgets the attack calls that are not among `units`, and what defenses not among `players` answered.
+
+        Images keep their numbers, which stand in answers.
+        """
         with self._writing():
-            self._database.execute("CREATE TEMP TABLE kept (name TEXT PRIMARY KEY)")
-            self._database.executemany(
-                "INSERT OR IGNORE INTO kept VALUES (?)", [(name,) for name in (*units, *players)]
-            )
-            for table, column in (("audits", "key"), ("predictions", "player"), ("calls", "player")):
-                self._database.execute(f"DELETE FROM {table} WHERE {column} NOT IN (SELECT name FROM kept)")
-            unused = "role != 'defense' AND key NOT IN (SELECT name FROM kept)"
-            self._database.execute(f"DELETE FROM calls WHERE {unused}")
+            self._database.execute("CREATE TEMP TABLE kept (value BLOB PRIMARY KEY)")
+            names = [(bytes.fromhex(name),) for name in (*units, *players)]
+            self._database.executemany("INSERT OR IGNORE INTO kept VALUES (?)", names)
+            strangers = "player IN (SELECT number FROM players WHERE value NOT IN (SELECT value FROM kept))"
+            unused = "role != 'defense' AND key NOT IN (SELECT value FROM kept)"
+            self._database.execute(f"DELETE FROM calls WHERE {strangers} OR ({unused})")
+            self._database.execute("DELETE FROM audits WHERE call NOT IN (SELECT number FROM calls)")
+            call = f"place & {(1 << CALL_BITS) - 1}"
+            self._database.execute(f"DELETE FROM answers WHERE {call} NOT IN (SELECT number FROM calls)")
             self._database.execute("DROP TABLE kept")
 
     def forget_sources(self, canonical: Iterable[str]) -> None:
@@ -233,41 +251,24 @@ class Index:
             rows = [(digest,) for digest in canonical]
             self._database.executemany("DELETE FROM sources WHERE canonical = ?", rows)
 
-    def _lookup(self, query: str, values: list[str]) -> dict[str, str]:
-        """Rows of a two-column query for `values`, asked for in pieces that SQLite accepts."""
-        found: dict[str, str] = {}
-        for start in range(0, len(values), 500):
-            piece = values[start : start + 500]
-            with self._reading():
-                rows = self._database.execute(f"{query} ({', '.join('?' * len(piece))})", piece)
-                found.update(rows.fetchall())
-        return found
+    def _last(self, table: str) -> int:
+        with self._reading():
+            (number,) = self._database.execute(f"SELECT COALESCE(MAX(number), 0) FROM {table}").fetchone()
+            return int(number)
 
-    def close(self) -> None:
-        self._database.close()
+    def _number_of(self, player: str) -> int:
+        with self._reading():
+            return self._player(player)
 
-
-def _address(path: Path) -> str:
-    """Whoever reads a write-ahead log makes files beside it; where that cannot be and there is no log, nobody writes,
-    and the file alone is all there is."""
-    alone = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    return path.absolute().as_uri() + ("?immutable=1" if alone else "")
+    def _player(self, player: str) -> int:
+        """0 for one that never made a call."""
+        value = bytes.fromhex(player)
+        return int(self._find("SELECT value, number FROM players WHERE value", [value]).get(value, 0))
 
 
-def _make(path: Path) -> None:
-    """An index without a row, beside `path` and then under its name: whole or not at all, whoever else makes one."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
-        with closing(sqlite3.connect(temporary)) as database:
-            database.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
-            database.execute("PRAGMA journal_mode = WAL")  # last, so that all there is stands in the file itself
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        for left in path.parent.glob(f"{temporary.name}*"):
-            left.unlink()
-
-
-def _call_record(row: tuple[Any, ...]) -> CallRecord:
-    one = CallRecord(*row)
-    return replace(one, role=Role(one.role), verdict=Verdict(one.verdict), faults=json.loads(str(one.faults)))
+def _call_record(row: tuple[Any, ...], player: str) -> CallRecord:
+    key, role, _, label, verdict, exit_code, seconds, peak_memory, images, faults, *rest = row
+    return CallRecord(
+        key.hex(), Role(role), player, label, Verdict(verdict), exit_code, seconds, peak_memory, images,
+        json.loads(faults), *rest,
+    )  # fmt: skip

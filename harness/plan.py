@@ -1,18 +1,14 @@
-"""What is to be called, and when: attack calls for each batch, defense calls from what is not yet known."""
+"""What a call is made of: the player, the images under the names that it sees, and the key of all that."""
 
-import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from harness.digest import digest_value, seed_from
+from harness.digest import digest_value, digester, seed_from
 from harness.records import Call, Limits, Role, WorkUnit
 from harness.round import RoundImage
 from harness.submission import Submission
-
-MIXED_VERSIONS = 3
-"""Versions of each picture that are waited for before a call, while attacks are still to be begun."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +46,35 @@ def player_seed(master: int, submission: Submission) -> int:
     return seed_from("player", [master, submission.digest])
 
 
-def attack_call(player: Player, epsilon: int, number: int, batch: tuple[RoundImage, ...]) -> Call:
+def attack_inputs(batch: Sequence[RoundImage], *, targeted: bool) -> str:
+    """The digest of what an attack of this kind finds in its input; it is the same for all attacks."""
+    images, targets = _given(batch, targeted=targeted)
+    return digest_value("inputs", [list(images.items()), list(targets.items()) if targets else None])
+
+
+def attack_unit(player: Player, epsilon: int, inputs: str) -> WorkUnit:
+    """The work unit of an attack for one batch (its `attack_inputs`) and one budget."""
+    return replace(player.unit, inputs=inputs, epsilon=epsilon)
+
+
+def attack_call(player: Player, epsilon: int, number: int, batch: Sequence[RoundImage]) -> Call:
     """The call of an attack for one batch and one budget; true labels are no part of it."""
     targeted = player.submission.role is Role.TARGETED_ATTACK
-    images = {f"{image.id}.png": image.clean for image in batch}
-    targets = {f"{image.id}.png": image.target_class for image in batch} if targeted else None
-    inputs = digest_value("inputs", [list(images.items()), list(targets.items()) if targets else None])
-    unit = replace(player.unit, inputs=inputs, epsilon=epsilon)
+    unit = attack_unit(player, epsilon, attack_inputs(batch, targeted=targeted))
     label = f"{player.name} epsilon {epsilon} batch {number + 1}"
-    return _call(player, unit, label, images, targets, player.limits.seconds)
+    return _call(player, unit, label, *_given(batch, targeted=targeted), player.limits.seconds)
+
+
+def _given(batch: Sequence[RoundImage], *, targeted: bool) -> tuple[dict[str, str], dict[str, int] | None]:
+    """File name -> image, and file name -> target class where the attack is told."""
+    images = {f"{image.id}.png": image.clean for image in batch}
+    return images, {f"{image.id}.png": image.target_class for image in batch} if targeted else None
 
 
 def defense_call(player: Player, digests: Iterable[str], batch_size: int) -> Call:
     """A call of a defense: each image under a name that tells nothing, in an order that tells nothing."""
-    names = sorted((digest_value("name", [player.seed, player.key, digest])[:16], digest) for digest in digests)
+    name_of = digester("name", [player.seed, player.key])
+    names = sorted((name_of(digest)[:16], digest) for digest in digests)
     images = {f"{name}.png": digest for name, digest in names}
     unit = replace(player.unit, inputs=digest_value("inputs", list(images.items())))
     batches = -(-len(images) // batch_size)
@@ -75,53 +86,3 @@ def _call(
     player: Player, unit: WorkUnit, label: str, images: dict[str, str], targets: dict[str, int] | None, seconds: float
 ) -> Call:
     return Call(unit, label, player.submission.metadata.entry_point, player.code, images, targets, seconds)
-
-
-class DefenseQueue:
-    """Images that one defense has still to label, by picture.
-
-    A call takes at most one version of a picture (unless `all_versions`), drawn at random, so that a defense
-    can neither average several versions nor tell the attacks apart by what comes together.
-    """
-
-    def __init__(
-        self, player: Player, known: Iterable[str], pictures: int, batch_size: int, *, all_versions: bool
-    ) -> None:
-        self.player = player
-        self._seen = set(known)
-        self._pending: dict[str, list[str]] = {}
-        self._full = min(pictures, batch_size)
-        self._batch_size = batch_size
-        self._all_versions = all_versions
-        self._random = random.Random(player.seed)
-
-    def __len__(self) -> int:
-        return sum(map(len, self._pending.values()))
-
-    @property
-    def is_mixed(self) -> bool:
-        """Whether there are enough versions of enough pictures for a call of full size that mixes attacks."""
-        return not self._all_versions and len(self) >= MIXED_VERSIONS * self._full
-
-    def add(self, picture: str, digest: str) -> None:
-        """Asks for the label of an image, unless it is known or asked for already."""
-        if digest not in self._seen:
-            self._seen.add(digest)
-            self._pending.setdefault(picture, []).append(digest)
-
-    def take(self) -> Call:
-        """The next call; the queue must not be empty."""
-        chosen = list(self._draw())
-        self._pending = {picture: left for picture, left in self._pending.items() if left}
-        return defense_call(self.player, chosen, self._batch_size)
-
-    def _draw(self) -> Iterator[str]:
-        if self._all_versions:
-            for versions in self._pending.values():
-                yield from versions
-                versions.clear()
-            return
-        pictures = sorted(self._pending, key=lambda picture: (-len(self._pending[picture]), picture))
-        for picture in pictures[: self._batch_size]:
-            versions = self._pending[picture]
-            yield versions.pop(self._random.randrange(len(versions)))

@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from harness.digest import digest_value
 
@@ -50,7 +52,8 @@ class Limits:
     """What one call may use.
 
     seconds: wall time for each batch, from the start of the container. memory, output: bytes.
-    cpus: cores, or None for a fair share of the machine. pids: processes and threads at one time.
+    cpus: cores, or None for a fair share of the machine. pids: processes and threads at one time. gpu_memory: bytes of
+    a GPU that it needs, None for a whole one; it says where calls find room side by side, and nothing enforces it.
     """
 
     seconds: float = 500.0
@@ -58,6 +61,7 @@ class Limits:
     cpus: int | None = None
     pids: int = 256
     output: int = 1 << 30
+    gpu_memory: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,21 @@ class WorkUnit:
     gpu: bool = False
     protocol: int = PROTOCOL_VERSION
 
-    @property
+    @cached_property
     def key(self) -> str:
-        return digest_value("unit", asdict(self))
+        return digest_value("unit", _facts(self))
 
-    @property
+    @cached_property
     def player(self) -> str:
         """What all calls of one submission under the same conditions have in common."""
-        return digest_value("player", asdict(replace(self, inputs="", epsilon=None)))
+        return digest_value("player", _facts(replace(self, inputs="", epsilon=None)))
+
+
+def _facts(unit: WorkUnit) -> dict[str, Any]:
+    """What its key is the digest of: not how much of a GPU it is given a place by, which changes no result."""
+    facts = {one.name: getattr(unit, one.name) for one in fields(unit)}
+    limits = {one.name: getattr(unit.limits, one.name) for one in fields(Limits) if one.name != "gpu_memory"}
+    return facts | {"limits": limits}
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,31 @@
 """Plays a round: attacks first, defenses as soon as there is something to label, until all is known."""
 
-import errno
+import math
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from harness.errors import EngineUnavailableError, InfrastructureError, StoreDamagedError, UserError
+import numpy as np
+
+from harness.errors import (
+    NO_SPACE,
+    EngineUnavailableError,
+    InfrastructureError,
+    ObjectMissingError,
+    StoreDamagedError,
+    UserError,
+)
 from harness.executors import Executor
-from harness.plan import DefenseQueue, Player, attack_call
-from harness.records import Call, ImageAudit, Outcome, Role
+from harness.known import make_agenda
+from harness.order import Order
+from harness.pace import Pace
+from harness.plan import Player, attack_call, defense_call
+from harness.records import Call, Outcome, Role, Verdict
 from harness.round import Round
-from harness.sandbox import Sandbox
+from harness.schedule import AttackTask, DefenseTask, Task
 from harness.store import Store
 
 MAX_ATTEMPTS = 3
@@ -23,12 +35,13 @@ BACK_OFF_SECONDS = 1.0
 """Before the first time that something is tried again; twice as long before each further one."""
 
 MAX_CHECKS = 5
-"""How often a sandbox is asked whether it answers again: long enough for an engine that is started anew."""
+"""How often an executor is asked whether it answers again: long enough for an engine that is started anew."""
 
 LOOK_SECONDS = 1.0
 """How often the display is told how far it is, and a signal or a due retry is looked for, at the least."""
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+RECENT_CALLS = 50_000
+"""Calls of earlier runs that say what calls cost; older ones say little of today's machines."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +69,10 @@ class Display(Protocol):
         """Our own side failed at a call, which will be tried again or not."""
 
 
-def known_attack_calls(round_: Round, store: Store) -> dict[str, list[ImageAudit]]:
-    """What is known of the round's attack calls: key -> audits, where every image that was made is still there."""
-    present = store.object_digests()
-    audits = {key: store.index.audits(key) for key in store.index.known_calls(round_.unit_keys())}
-    return {key: found for key, found in audits.items() if found and all(one.digest in present for one in found)}
-
-
 class Runner:
     """One run of one round; the store must be held for writing meanwhile.
 
-    attacks, defenses: in the order of the round. all_versions: see `plan.DefenseQueue`.
+    attacks, defenses: in the order of the round. all_versions: see `schedule.Agenda`.
     """
 
     def __init__(
@@ -75,21 +81,22 @@ class Runner:
         attacks: list[Player],
         defenses: list[Player],
         store: Store,
-        sandbox: Sandbox,
         display: Display,
         *,
         all_versions: bool = False,
     ) -> None:
-        self._round, self._store, self._sandbox, self._display = round_, store, sandbox, display
-        self._players = {player.key: player for player in (*attacks, *defenses)}
+        self._round, self._store, self._display = round_, store, display
         # Two names may stand for one and the same player; it is asked once.
-        unique = {player.key: player for player in defenses}.values()
-        self._queues = [self._queue(player, all_versions) for player in unique]
-        self._ask((image.id, image.clean) for image in round_.images)
-        self._attacks = list(self._attack_calls(attacks))
+        self._attacks, self._defenses = attacks, list({player.key: player for player in defenses}.values())
+        self._agenda = make_agenda(round_, store, attacks, self._defenses, all_versions=all_versions)
+        self._tasks: dict[str, Task] = {}
+        self._slots = 1
         self._retries: list[tuple[float, Call]] = []
         self._attempts: Counter[str] = Counter()
-        self._pace = _Pace()
+        self._pace = Pace(store.index.calls((player.key for player in (*attacks, *defenses)), most=RECENT_CALLS))
+        self._order = Order(self._pace, attacks, min(round_.batch_size, len(round_.images)))
+        self._all_versions = all_versions
+        self._forecast: tuple[float, float | None] = (-math.inf, None)
         self.calls: Counter[str] = Counter()
         """Calls made in this run, by player."""
         self.given_up: list[str] = []
@@ -106,39 +113,13 @@ class Runner:
         finally:
             executor.close()
         if self._attempts:  # a call that our own side failed at may have left its container
-            self._sandbox.sweep()
+            executor.sweep()
 
     # --- what to do next
 
-    def _queue(self, player: Player, all_versions: bool) -> DefenseQueue:
-        known = self._store.index.predictions(player.key)
-        pictures = len(self._round.images)
-        return DefenseQueue(player, known, pictures, self._round.batch_size, all_versions=all_versions)
-
-    def _attack_calls(self, attacks: list[Player]) -> Iterator[Call]:
-        """Calls without an outcome; what the others produced is asked of the defenses at once."""
-        made = known_attack_calls(self._round, self._store)
-        planned: set[str] = set()
-        for player, entry in zip(attacks, self._round.attacks, strict=True):
-            for budgets, keys in zip(self._round.budgets, entry.units, strict=True):
-                for number, batch in enumerate(self._round.batches):
-                    key = keys[number]
-                    if key in made:
-                        self._offer(made[key])
-                    elif key not in planned:
-                        planned.add(key)
-                        yield attack_call(player, budgets[number], number, batch)
-
-    def _offer(self, audits: Iterable[ImageAudit]) -> None:
-        self._ask((audit.image, audit.digest) for audit in audits)
-
-    def _ask(self, images: Iterable[tuple[str, str]]) -> None:
-        for picture, digest in images:
-            for queue in self._queues:
-                queue.add(picture, digest)
-
     def _fill(self, executor: Executor) -> bool:
         """Gives every free slot something to do; False when there is nothing left to do or to wait for."""
+        self._slots = executor.free_slots + len(executor.running)
         while executor.free_slots:
             call = self._next_call()
             if call is None:
@@ -154,102 +135,143 @@ class Runner:
         return min(LOOK_SECONDS, max(0.0, due - time.monotonic()))
 
     def _next_call(self) -> Call | None:
-        """A defense whose next call is full and mixed, else an attack, else the defense with the most to label."""
+        """A call that is due again, else what the agenda says."""
         for retry in self._retries:
             if retry[0] <= time.monotonic():
                 self._retries.remove(retry)
                 return retry[1]
-        queue = max(self._queues, key=len, default=None)
-        if queue and queue.is_mixed:
-            return queue.take()
-        if self._attacks:
-            return self._attacks.pop(0)
-        return queue.take() if queue else None
+        task = self._agenda.take(self._most_urgent)
+        if task is None:
+            return None
+        call = self._attack_call(task) if isinstance(task, AttackTask) else self._defense_call(task)
+        self._tasks[call.unit.key] = task
+        return call
+
+    def _attack_call(self, task: AttackTask) -> Call:
+        batch = self._round.images[task.pictures.start : task.pictures.stop]
+        budget = self._round.budgets[task.epsilon][task.batch]
+        return attack_call(self._attacks[task.attack], budget, task.batch, batch)
+
+    def _defense_call(self, task: DefenseTask) -> Call:
+        digests = self._store.index.digests(task.asked)
+        return defense_call(self._defenses[task.defense], digests, self._round.batch_size)
+
+    def _most_urgent(self, attacks: Sequence[int]) -> int:
+        seconds = self._seconds_left()
+        return self._order.choose(attacks, math.inf if seconds is None else seconds)
 
     # --- what came of it
 
     def _settle(self, executor: Executor, call: Call, result: Outcome | Exception) -> None:
-        if isinstance(result, Outcome):
-            self._store.index.record(call.unit, call.label, result, _now())
-            self._offer(result.images)
-            self._pace.add(call, result)
-            self.calls[call.unit.player] += 1
+        if isinstance(result, Outcome) and self._was_too_large(call, result):
+            self._split(call, result)
+        elif isinstance(result, Outcome):
+            self._record(call, result)
             self._display.ended(call, result, self._progress(executor))
         elif isinstance(result, OSError) and result.errno in NO_SPACE:
             raise UserError(f"{self._store.path}: cannot be written ({result.strerror}); make room and run again")
         elif isinstance(result, StoreDamagedError):
-            others = self._store.remove_damaged()
+            others = 0 if isinstance(result, ObjectMissingError) else self._store.objects.remove_damaged()
             rest = f" (and {others} more objects)" if others else ""
             raise StoreDamagedError(f"{self._store.path}: {result}{rest}; run the same command again to make it anew")
         elif isinstance(result, InfrastructureError | OSError):
-            self._retry(call, result)
+            self._retry(executor, call, result)
         else:
             raise result
 
-    def _retry(self, call: Call, error: Exception) -> None:
+    def _record(self, call: Call, outcome: Outcome) -> None:
+        made = self._store.index.record(call.unit, call.label, outcome, _now())
+        task = self._tasks.pop(call.unit.key)
+        self._agenda.settle(task)
+        self._pace.add(call, outcome)
+        if isinstance(task, AttackTask):
+            self._agenda.offer(np.asarray(task.pictures), made)
+            self._order.learned(task.attack)
+        else:
+            self._agenda.batches[task.defense] = self._batches(call.unit.player)
+        self.calls[call.unit.player] += 1
+
+    def _batches(self, defense: str) -> int:
+        """How many batches its calls hold from now on."""
+        left = int(self._agenda.to_answer.sum()) + int(self._agenda.to_make.sum()) * len(self._defenses)
+        return self._pace.batches(defense, self._round.batch_size, left / self._slots)
+
+    def _was_too_large(self, call: Call, outcome: Outcome) -> bool:
+        """Whether a defense failed at more than the batch that it was promised, to save its start-up."""
+        large = len(call.images) > self._round.batch_size and not self._all_versions
+        return large and call.unit.role is Role.DEFENSE and outcome.verdict is not Verdict.OK
+
+    def _split(self, call: Call, outcome: Outcome) -> None:
+        """The large call was our idea: it is never scored, and what was in it is asked again in batches."""
+        task, size = self._tasks.pop(call.unit.key), self._round.batch_size
+        self._pace.add(call, outcome)
+        self.calls[call.unit.player] += 1
+        if isinstance(task, DefenseTask):
+            self._agenda.batches[task.defense] = self._batches(call.unit.player)
+            for start in range(0, task.images, size):
+                part = DefenseTask(task.defense, task.asked[start : start + size])
+                again = self._defense_call(part)
+                self._tasks[again.unit.key] = part
+                self._retries.append((time.monotonic(), again))
+        error = InfrastructureError(f"{outcome.verdict} with more than a batch at once; it is asked again in batches")
+        self._store.index.record_attempt(call.unit.key, call.unit.player, call.label, str(error), _now())
+        self._display.failed(call, error, True)
+
+    def _retry(self, executor: Executor, call: Call, error: Exception) -> None:
         """Our own failure: noted, tried again after a while, given up after MAX_ATTEMPTS, never scored."""
         key = call.unit.key
         self._store.index.record_attempt(key, call.unit.player, call.label, str(error), _now())
         self._attempts[key] += 1
         again = self._attempts[key] < MAX_ATTEMPTS
         self._display.failed(call, error, again)
-        self._wait_for_sandbox()
+        _wait_until_it_answers(executor)
         if again:
             self._retries.append((time.monotonic() + _back_off(self._attempts[key]), call))
         else:
+            self._agenda.settle(self._tasks.pop(key))
             self.given_up.append(f"{call.label}: {error}")
-
-    def _wait_for_sandbox(self) -> None:
-        """Raises: EngineUnavailableError when it does not answer after MAX_CHECKS."""
-        for number in range(1, MAX_CHECKS + 1):
-            try:
-                self._sandbox.check()
-                break
-            except EngineUnavailableError:
-                if number == MAX_CHECKS:
-                    raise
-                time.sleep(_back_off(number))
 
     def _progress(self, executor: Executor) -> Progress:
         """Counts what is left; an image that is still to be made counts once for each defense."""
-        waiting = [*self._attacks, *executor.running, *(call for _, call in self._retries)]
-        left: Counter[str] = Counter()
-        for call in waiting:
-            left[call.unit.player] += len(call.images)
-        to_make = sum(len(call.images) for call in waiting if call.unit.role is not Role.DEFENSE)
-        for queue in self._queues:
-            left[queue.player.key] += len(queue) + to_make
-        images = len(self._round.images)
+        images, agenda = len(self._round.images), self._agenda
+        to_make = int(agenda.to_make.sum())
+        unanswered = int(agenda.to_answer.sum()) + to_make * len(self._defenses)
         to_attack = images * len(self._round.attacks) * len(self._round.epsilons)
-        to_answer = (to_attack + images) * len(self._queues)
-        unanswered = sum(left[queue.player.key] for queue in self._queues)
-        slots = executor.free_slots + len(executor.running)
-        seconds_left = self._pace.estimate(left, self._players, slots)
+        to_answer = (to_attack + images) * len(self._defenses)
+        seconds_left = self._seconds_left() if to_make or unanswered else 0.0
         calls = self.calls.total()
         return Progress(to_attack - to_make, to_attack, to_answer - unanswered, to_answer, calls, seconds_left)
 
+    def _seconds_left(self) -> float | None:
+        """Reckoned anew when there is time to look at it: with thousands of calls a second nobody reads all."""
+        when, seconds = self._forecast
+        if time.monotonic() - when >= LOOK_SECONDS:
+            seconds = self._pace.remaining(self._left(), self._slots)
+            self._forecast = time.monotonic(), seconds
+        return seconds
 
-class _Pace:
-    """Seconds for an image, of each player and, for those that were not seen yet, of each role."""
+    def _left(self) -> Iterator[tuple[str, Role, int, int]]:
+        """(player, role, images, calls that they are spread over) of everybody who has something to do."""
+        size, agenda = self._round.batch_size, self._agenda
+        to_make = int(agenda.to_make.sum())
+        for player, images in zip(self._attacks, agenda.to_make.tolist(), strict=True):
+            yield player.key, player.submission.role, images, -(-images // size)
+        for player, known, batches in zip(
+            self._defenses, agenda.to_answer.tolist(), agenda.batches.tolist(), strict=True
+        ):
+            yield player.key, Role.DEFENSE, known + to_make, -(-(known + to_make) // (size * batches))
 
-    def __init__(self) -> None:
-        self._seconds: dict[str, float] = {}
-        self._images: Counter[str] = Counter()
 
-    def add(self, call: Call, outcome: Outcome) -> None:
-        for name in (call.unit.player, call.unit.role):
-            self._seconds[name] = self._seconds.get(name, 0.0) + outcome.seconds
-            self._images[name] += len(call.images)
-
-    def estimate(self, left: Counter[str], players: dict[str, Player], slots: int) -> float | None:
-        """Seconds until `left` images of each player are done; None while there is nothing to go by."""
-        total = 0.0
-        for key, images in left.items():
-            name = key if self._images[key] else players[key].submission.role
-            if images and not self._images[name]:
-                return None
-            total += images * self._seconds[name] / self._images[name] if images else 0.0
-        return total / slots
+def _wait_until_it_answers(executor: Executor) -> None:
+    """Raises: EngineUnavailableError when it does not after MAX_CHECKS."""
+    for number in range(1, MAX_CHECKS + 1):
+        try:
+            executor.check()
+            break
+        except EngineUnavailableError:
+            if number == MAX_CHECKS:
+                raise
+            time.sleep(_back_off(number))
 
 
 def _back_off(failures: int) -> float:

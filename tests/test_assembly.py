@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.assembly import assemble, count_faults, image_budgets, read_audits
+from harness.digest import digest_value
 from harness.index import Index
 from harness.records import Fault, ImageAudit, Limits, Outcome, Prediction, Role, Verdict, WorkUnit
 from harness.scoring import NO_ANSWER, UNKNOWN
@@ -23,9 +24,27 @@ class Unit(WorkUnit):
     player = property(lambda self: self.submission)
 
 
+def of(name):
+    """A digest for what a test calls by a name."""
+    return digest_value("test", name)
+
+
 def record(index, player, key, **produced):
     unit = Unit(Role.ATTACK, player, "", key, 4, 0, Limits())
     index.record(unit, key, Outcome(key, Verdict.OK, 0, 1.0, 0, "", **produced), "now")
+
+
+def with_digests(round_):
+    """The round with digests for the names that `make_round` has."""
+    return replace(
+        round_,
+        images=tuple(replace(image, clean=of(image.clean)) for image in round_.images),
+        attacks=tuple(
+            replace(one, player=of(one.player), units=tuple(tuple(map(of, keys)) for keys in one.units))
+            for one in round_.attacks
+        ),
+        defenses=tuple(replace(one, player=of(one.player)) for one in round_.defenses),
+    )
 
 
 def attack_audits(round_, attack, epsilon, batch):
@@ -35,7 +54,7 @@ def attack_audits(round_, attack, epsilon, batch):
         if number == 1:
             yield ImageAudit(image.id, clean, Fault.CORRUPT)
         else:
-            digest = clean if number == 2 else f"{attack.name} {epsilon} {image.id}"
+            digest = clean if number == 2 else of(f"{attack.name} {epsilon} {image.id}")
             yield ImageAudit(image.id, digest, None, 20 + number, 3, 4, 5.5, 0.25)
 
 
@@ -50,7 +69,7 @@ def play(index, round_, skip=()):
 @pytest.fixture
 def round_():
     """Three attacks (one targeted), two budgets, two defenses, five images in batches of three."""
-    return make_round(score_table(np.zeros((3, 2, 2, 5)), untargeted=2), batch_size=3)
+    return with_digests(make_round(score_table(np.zeros((3, 2, 2, 5)), untargeted=2), batch_size=3))
 
 
 @pytest.fixture
@@ -62,7 +81,7 @@ def index(tmp_path):
 def test_audits_find_their_places(index, round_):
     play(index, round_)
     table = read_audits(round_, index)
-    assert table.digests[1, 1].tolist() == ["a1 1 i0", "clean i1", "clean i2", "a1 1 i3", "clean i4"]
+    assert table.digests[1, 1].tolist() == [*map(of, ["a1 1 i0", "clean i1", "clean i2", "a1 1 i3", "clean i4"])]
     assert table.faults[1, 1].tolist() == ["", "corrupt", "", "", "corrupt"]
     assert table.measures["raw_linf"][0, 0].tolist() == [20, 0, 22, 20, 0]
     assert table.measures["l2"][2, 1].tolist() == [5.5, 0, 5.5, 5.5, 0]
@@ -72,7 +91,7 @@ def test_audits_find_their_places(index, round_):
 def test_calls_that_were_not_made_leave_their_places_empty(index, round_):
     play(index, round_, skip={round_.attacks[0].units[1][0]})
     table = read_audits(round_, index)
-    assert table.digests[0, 1].tolist() == ["", "", "", "a0 1 i3", "clean i4"]
+    assert table.digests[0, 1].tolist() == ["", "", "", of("a0 1 i3"), of("clean i4")]
     found = assemble(round_, index, table)
     assert found.valid[0, 1].tolist() == [False, False, False, True, False]
     assert (found.labels[0, 1, :, :3] == UNKNOWN).all()
@@ -81,7 +100,8 @@ def test_calls_that_were_not_made_leave_their_places_empty(index, round_):
 def test_answers_find_their_places_by_the_images_digest(index, round_):
     play(index, round_)
     answers = {"clean i0": 10, "clean i1": 11, "clean i2": None, "a0 0 i0": 12, "a2 1 i3": 13}
-    record(index, "player of d1", "x", predictions=tuple(Prediction(*item) for item in answers.items()))
+    given = tuple(Prediction(of(name), label) for name, label in answers.items())
+    record(index, of("player of d1"), of("x"), predictions=given)
     table = assemble(round_, index, read_audits(round_, index))
     assert table.clean.tolist() == [[UNKNOWN] * 5, [10, 11, NO_ANSWER, UNKNOWN, UNKNOWN]]
     assert table.labels[0, 0, 1].tolist() == [12, 11, NO_ANSWER, UNKNOWN, UNKNOWN]
@@ -102,7 +122,7 @@ def test_the_axes_are_the_rounds(index, round_):
 @pytest.mark.parametrize("attacks", [0, 1])
 @pytest.mark.parametrize("defenses", [0, 1])
 def test_a_round_may_have_no_attacks_or_no_defenses(index, attacks, defenses):
-    round_ = make_round(score_table(np.zeros((attacks, 1, defenses, 2))))
+    round_ = with_digests(make_round(score_table(np.zeros((attacks, 1, defenses, 2)))))
     play(index, round_)
     table = assemble(round_, index, read_audits(round_, index))
     assert table.labels.shape == (attacks, 1, defenses, 2)

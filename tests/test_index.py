@@ -9,23 +9,28 @@ from contextlib import closing, suppress
 from dataclasses import replace
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, predictions
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.digest import digest_value
 from harness.errors import UserError
 from harness.index import SCHEMA_VERSION, Index
 from harness.records import Fault, ImageAudit, Limits, Outcome, Prediction, Role, Verdict, WorkUnit
+from harness.rows import FAULTS
 
-ATTACK = WorkUnit(Role.ATTACK, "s" * 64, "c", "inputs", 16, 7, Limits())
-DEFENSE = WorkUnit(Role.DEFENSE, "t" * 64, "c", "inputs", None, 7, Limits())
+ATTACK = WorkUnit(Role.ATTACK, "a" * 64, "c", "inputs", 16, 7, Limits())
+DEFENSE = WorkUnit(Role.DEFENSE, "b" * 64, "c", "inputs", None, 7, Limits())
+
+D0, D1, D2 = (character * 64 for character in "012")
+UNKNOWN = "f" * 64
 
 AUDITS = (
-    ImageAudit("img1", "d1", None, 20, 5, 16, 123.25, 1.5),
-    ImageAudit("img0", "d0", Fault.CORRUPT),
-    ImageAudit("img2", "d1"),
+    ImageAudit("img1", D1, None, 20, 5, 16, 123.25, 1.5),
+    ImageAudit("img0", D0, Fault.CORRUPT),
+    ImageAudit("img2", D1),
 )
-PREDICTIONS = (Prediction("d1", 7), Prediction("d0", None, Fault.MISSING), Prediction("d2", 0))
+PREDICTIONS = (Prediction(D1, 7), Prediction(D0, None, Fault.MISSING), Prediction(D2, 0))
 
 
 def outcome(unit, **fields):
@@ -41,20 +46,20 @@ def index(tmp_path):
 def test_what_an_attack_made_comes_back_in_order(index):
     index.record(ATTACK, "a", outcome(ATTACK, images=AUDITS), "now")
     assert index.audits(ATTACK.key) == list(AUDITS)
-    assert index.audits("unknown") == []
+    assert index.audits(UNKNOWN) == []
 
 
 def test_what_a_defense_answered_comes_back(index):
     index.record(DEFENSE, "d", outcome(DEFENSE, predictions=PREDICTIONS), "now")
-    assert index.predictions(DEFENSE.player) == {"d1": 7, "d0": None, "d2": 0}
-    assert index.predictions("unknown") == {}
+    assert predictions(index, DEFENSE.player) == {D1: 7, D0: None, D2: 0}
+    assert predictions(index, UNKNOWN) == {}
 
 
 def test_predictions_of_several_calls_are_put_together(index):
     for number, answers in enumerate((PREDICTIONS[:1], PREDICTIONS[1:])):
         unit = replace(DEFENSE, inputs=str(number))
         index.record(unit, "d", outcome(unit, predictions=answers), "now")
-    assert index.predictions(DEFENSE.player) == {"d1": 7, "d0": None, "d2": 0}
+    assert predictions(index, DEFENSE.player) == {D1: 7, D0: None, D2: 0}
 
 
 def test_the_ledger_has_all_there_is_to_say_about_a_call(index):
@@ -67,18 +72,70 @@ def test_the_ledger_has_all_there_is_to_say_about_a_call(index):
     assert (call.images, call.faults, call.unknown_names) == (3, {"corrupt": 1}, 3)
     assert (call.log, call.finished) == ("log\n", "2024-01-01T00:00:00+00:00")
     assert [call.label for call in index.calls([DEFENSE.player, ATTACK.player])] == ["a batch 1", "d"]
-    assert index.calls([]) == []
+    assert list(index.calls([])) == []
 
 
 def test_recording_twice_keeps_the_last(index):
     index.record(ATTACK, "a", outcome(ATTACK, images=AUDITS), "now")
-    again = tuple(replace(audit, digest="new") for audit in AUDITS)
+    again = tuple(replace(audit, digest=D2) for audit in AUDITS)
     index.record(ATTACK, "b", outcome(ATTACK, images=again), "later")
     assert index.audits(ATTACK.key) == list(again)
     assert [call.label for call in index.calls([ATTACK.player])] == ["b"]
     for label in (7, 8):
-        index.record(DEFENSE, "d", outcome(DEFENSE, predictions=(Prediction("d1", label),)), "now")
-    assert index.predictions(DEFENSE.player) == {"d1": 8}
+        index.record(DEFENSE, "d", outcome(DEFENSE, predictions=(Prediction(D1, label),)), "now")
+    assert predictions(index, DEFENSE.player) == {D1: 8}
+
+
+def test_images_have_numbers_for_life(index, tmp_path):
+    """Answers name images by number: one that moved would give its answers to another image."""
+    digests = [digest_value("image", number) for number in range(1200)]
+    numbers = index.add_images(digests[:700] + digests[:2])
+    assert numbers[:2].tolist() == numbers[700:].tolist()
+    assert len(set(numbers.tolist())) == 700
+    assert 0 not in numbers
+    assert index.add_images(digests)[:700].tolist() == numbers[:700].tolist()
+    index.keep_only([], [])
+    with closing(Index(tmp_path / "index.sqlite")) as later:
+        assert later.numbers([UNKNOWN, *digests[:700]]).tolist() == [0, *numbers[:700].tolist()]
+        assert later.digests(later.numbers(digests[::-1])) == digests[::-1]
+        assert later.last_image == 1200
+
+
+def test_the_numbers_of_what_an_attack_made_are_told(index):
+    numbers = index.record(ATTACK, "a", outcome(ATTACK, images=AUDITS), "now")
+    assert index.digests(numbers) == [D1, D0, D1]
+    assert [(key, rows["image"].tolist()) for key, rows in index.made([UNKNOWN, ATTACK.key])] == [
+        (ATTACK.key, numbers.tolist())
+    ]
+    assert index.record(DEFENSE, "d", outcome(DEFENSE, predictions=PREDICTIONS), "now").size == 0
+
+
+@pytest.mark.parametrize("fault", [None, *Fault])
+def test_every_fault_comes_back(index, fault):
+    audit = ImageAudit("img", D0, fault)
+    index.record(ATTACK, "a", outcome(ATTACK, images=(audit,)), "now")
+    index.record(DEFENSE, "d", outcome(DEFENSE, predictions=(Prediction(D0, None, fault),)), "now")
+    assert index.audits(ATTACK.key) == [audit]
+    assert predictions(index, DEFENSE.player) == {D0: None}
+
+
+def test_the_place_of_each_fault_is_kept():
+    """Files hold the place and not the word."""
+    assert [fault.value for fault in FAULTS[:10]] == [
+        "missing", "not_a_file", "too_large", "not_png", "corrupt", "wrong_mode", "wrong_size", "not_an_integer",
+        "outside_labels", "duplicate",
+    ]  # fmt: skip
+
+
+def test_of_a_long_ledger_the_last_calls_may_be_all_that_is_wanted(index):
+    for number in range(1100):
+        unit = replace(ATTACK, seed=number % 2, inputs=str(number))
+        index.record(unit, str(number), outcome(unit), "now")
+    players = [replace(ATTACK, seed=seed).player for seed in range(2)]
+    assert [call.label for call in index.calls(players)] == [str(number) for number in range(1100)]
+    assert [call.label for call in index.calls(players, most=3)] == ["1097", "1098", "1099"]
+    assert [call.label for call in index.calls(players[:1], most=3)] == ["1098"]
+    assert len(list(index.calls(players, most=5000))) == 1100
 
 
 @pytest.mark.parametrize("count", [0, 1, 499, 500, 501, 2000])
@@ -87,7 +144,7 @@ def test_many_keys_are_looked_up_at_once(index, count):
     index.add_sources(pairs)
     index.record(ATTACK, "a", outcome(ATTACK), "now")
     assert index.canonical_of([source for source, _ in pairs] + ["other"]) == dict(pairs)
-    assert index.known_calls([source for source, _ in pairs] + [ATTACK.key]) == {ATTACK.key}
+    assert index.known_calls([digest_value("call", source) for source, _ in pairs] + [ATTACK.key]) == {ATTACK.key}
 
 
 @given(
@@ -99,7 +156,7 @@ def test_many_keys_are_looked_up_at_once(index, count):
 )
 def test_any_value_is_kept_exactly(tmp_path_factory, text, seconds, measures):
     with closing(Index(tmp_path_factory.mktemp("index") / "index.sqlite")) as index:
-        audit = ImageAudit(text, "digest", None, *measures)
+        audit = ImageAudit(text, D0, None, *measures)
         index.record(ATTACK, text, replace(outcome(ATTACK, images=(audit,)), log=text, seconds=seconds), "now")
         (call,) = index.calls([ATTACK.player])
         assert (call.label, call.log, call.seconds) == (text, text, seconds)
@@ -109,16 +166,17 @@ def test_any_value_is_kept_exactly(tmp_path_factory, text, seconds, measures):
 def test_another_process_and_a_later_one_see_what_was_recorded(index, tmp_path):
     index.record(DEFENSE, "d", outcome(DEFENSE, predictions=PREDICTIONS), "now")
     with closing(Index(tmp_path / "index.sqlite")) as second:
-        assert second.predictions(DEFENSE.player) == index.predictions(DEFENSE.player)
+        assert predictions(second, DEFENSE.player) == predictions(index, DEFENSE.player)
 
 
 def test_an_outcome_is_recorded_whole_or_not_at_all(index):
-    """A prediction that the table refuses undoes the call that it belongs to."""
-    bad = outcome(DEFENSE, predictions=(Prediction("d1", 7), Prediction(None, 8)))
-    with pytest.raises(sqlite3.IntegrityError):
+    """A label that does not fit undoes the call that it belongs to."""
+    bad = outcome(DEFENSE, predictions=(Prediction(D1, 7), Prediction(D0, 1 << 40)))
+    with pytest.raises(OverflowError):
         index.record(DEFENSE, "d", bad, "now")
     assert index.known_calls([DEFENSE.key]) == set()
-    assert index.predictions(DEFENSE.player) == {}
+    assert predictions(index, DEFENSE.player) == {}
+    assert index.numbers([D0, D1]).tolist() == [0, 0]
 
 
 def test_threads_may_record_side_by_side(index):
@@ -134,7 +192,7 @@ def test_threads_may_record_side_by_side(index):
     for thread in threads:
         thread.join()
     players = {replace(ATTACK, seed=100 * thread + number).player for thread in range(4) for number in range(20)}
-    assert len(index.calls(players)) == 80
+    assert len(list(index.calls(players))) == 80
 
 
 def test_our_own_failures_are_told_by_player(index):
@@ -167,10 +225,10 @@ def test_what_was_built_is_found_by_its_context(index, tmp_path):
 
 def test_only_what_is_named_is_kept(index):
     units = [replace(ATTACK, epsilon=epsilon) for epsilon in (4, 8, 12)]
-    stranger = replace(ATTACK, submission="u" * 64)
+    stranger = replace(ATTACK, submission="c" * 64)
     for unit in (*units, stranger):
         index.record(unit, str(unit.epsilon), outcome(unit, images=AUDITS), "now")
-    other = replace(DEFENSE, submission="v" * 64)
+    other = replace(DEFENSE, submission="d" * 64)
     for unit in (DEFENSE, other):
         index.record(unit, "d", outcome(unit, predictions=PREDICTIONS), "now")
     kept = [units[0].key, units[2].key]
@@ -178,9 +236,9 @@ def test_only_what_is_named_is_kept(index):
         index.keep_only(kept, [ATTACK.player, DEFENSE.player])
         assert index.known_calls([unit.key for unit in (*units, stranger, DEFENSE, other)]) == {*kept, DEFENSE.key}
         assert [bool(index.audits(unit.key)) for unit in (*units, stranger)] == [True, False, True, False]
-        assert index.predictions(DEFENSE.player)
-        assert not index.predictions(other.player)
-        assert len(index.calls([ATTACK.player, stranger.player])) == 2
+        assert predictions(index, DEFENSE.player)
+        assert not predictions(index, other.player)
+        assert len(list(index.calls([ATTACK.player, stranger.player]))) == 2
 
 
 def test_sources_are_forgotten_by_their_canonical_image(index):
@@ -208,7 +266,7 @@ def filled_bytes(tmp_path_factory):
 
 def read_everything(path):
     with closing(Index(path)) as index:
-        index.calls([ATTACK.player])
+        list(index.calls([ATTACK.player]))
         index.known_calls([ATTACK.key])
         index.canonical_of(["x"])
         for number in range(200):

@@ -1,9 +1,7 @@
-"""What a defense is asked decides whether it can cheat: it sees each image once, at most one version of a picture in a
-call, under names and in an order from which neither the picture nor the attack can be told. And the key of a call
-depends on nothing but what is computed, or a renamed competitor would be played again."""
+"""What a defense is asked decides whether it can cheat: it sees images under names and in an order from which neither
+the picture nor the attack can be told. And the key of a call depends on nothing but what is computed, or a renamed
+competitor would be played again."""
 
-import random
-from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -12,29 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.digest import digest_value
-from harness.plan import MIXED_VERSIONS, DefenseQueue, attack_call, defense_call, player_seed
+from harness.plan import attack_call, defense_call, player_seed
 from harness.records import Limits
 from harness.round import RoundImage
 
 digests = st.integers(0, 60).map(lambda number: digest_value("image", number))
 
-asked = st.lists(
-    st.tuples(st.integers(0, 8).map("picture{}".format), digests), max_size=60, unique_by=lambda pair: pair[1]
-)
-"""(picture, digest) pairs; several digests may be versions of one picture."""
-
 
 def batch(count=3):
     return tuple(RoundImage(f"img{n}", f"source{n}", f"clean{n}", n, 100 + n) for n in range(count))
-
-
-def drain(queue):
-    calls = []
-    while queue:
-        before = len(queue)
-        calls.append(queue.take())
-        assert len(queue) == before - len(calls[-1].images)
-    return calls
 
 
 # --- calls of attacks
@@ -145,106 +129,3 @@ def test_names_are_other_ones_for_another_defense_and_another_seed():
 @pytest.mark.parametrize(("images", "seconds"), [(1, 500), (100, 500), (101, 1000), (250, 1500)])
 def test_time_grows_with_the_number_of_batches(images, seconds):
     assert defense_call(make_player(), map(str, range(images)), 100).seconds == seconds
-
-
-# --- the queue
-
-
-def make_queue(known=(), pictures=9, batch_size=5, *, all_versions=False, seed=1):
-    return DefenseQueue(make_player(seed=seed), known, pictures, batch_size, all_versions=all_versions)
-
-
-@given(asked, st.sets(digests, max_size=20), st.integers(1, 12), st.booleans(), st.data())
-def test_every_unknown_image_is_asked_exactly_once(pairs, known, batch_size, all_versions, data):
-    queue = make_queue(known, batch_size=batch_size, all_versions=all_versions)
-    calls = []
-    for picture, digest in pairs + pairs[::2]:
-        queue.add(picture, digest)
-        if queue and data.draw(st.booleans()):
-            calls.append(queue.take())
-    calls += drain(queue)
-    sent = Counter(digest for call in calls for digest in call.images.values())
-    assert sent == Counter({digest for _, digest in pairs} - known)
-    assert not queue
-    assert all(call.images for call in calls)
-
-
-@given(asked, st.integers(1, 12))
-def test_a_call_has_at_most_one_version_of_a_picture_and_at_most_a_batch(pairs, batch_size):
-    queue = make_queue(batch_size=batch_size)
-    for picture, digest in pairs:
-        queue.add(picture, digest)
-    picture_of = {digest: picture for picture, digest in pairs}
-    for call in drain(queue):
-        pictures = [picture_of[digest] for digest in call.images.values()]
-        assert len(pictures) == len(set(pictures)) <= batch_size
-
-
-@given(asked)
-def test_all_versions_go_together_where_that_is_asked_for(pairs):
-    queue = make_queue(batch_size=2, all_versions=True)
-    for picture, digest in pairs:
-        queue.add(picture, digest)
-    assert len(drain(queue)) == (1 if pairs else 0)
-
-
-@given(asked, st.integers(1, 12))
-def test_there_are_no_more_calls_than_there_have_to_be(pairs, batch_size):
-    """Pictures with many versions go first: greedy is the best that one version a call allows."""
-    queue = make_queue(batch_size=batch_size)
-    for picture, digest in pairs:
-        queue.add(picture, digest)
-    versions = Counter(picture for picture, _ in pairs)
-    least = max([-(-len(pairs) // batch_size), *versions.values()])
-    assert len(drain(queue)) == least
-
-
-@pytest.mark.parametrize(
-    ("pictures", "batch_size"), [(9, 5), (3, 5), (1, 100)], ids=["batch", "few-pictures", "one-picture"]
-)
-def test_a_queue_is_mixed_when_a_full_call_has_versions_to_draw_from(pictures, batch_size):
-    queue = make_queue(pictures=pictures, batch_size=batch_size)
-    full = min(pictures, batch_size)
-    pairs = [(f"p{picture}", f"{version}-{picture}") for version in range(MIXED_VERSIONS) for picture in range(full)]
-    for picture, digest in pairs:
-        assert not queue.is_mixed
-        queue.add(picture, digest)
-    assert queue.is_mixed
-    queue.take()
-    assert not queue.is_mixed
-
-
-def test_versions_that_are_known_do_not_mix():
-    queue = make_queue(["0", "1", "2"], pictures=1)
-    for version in range(MIXED_VERSIONS):
-        queue.add("p", str(version))
-    assert not queue.is_mixed
-
-
-@given(asked)
-def test_where_all_versions_go_together_nothing_is_waited_for_to_mix(pairs):
-    queue = make_queue(pictures=1, all_versions=True)
-    for picture, digest in pairs:
-        queue.add(picture, digest)
-    assert not queue.is_mixed
-
-
-def test_the_draw_is_seeded_and_mixes_the_versions():
-    def first_calls(seed):
-        queue = make_queue(pictures=30, batch_size=30, seed=seed)
-        for version in "ab":
-            for picture in range(30):
-                queue.add(f"p{picture}", f"{version}{picture}")
-        return set(queue.take().images.values())
-
-    assert first_calls(1) == first_calls(1) != first_calls(2)
-    assert 0 < sum(digest.startswith("a") for digest in first_calls(1)) < 30
-
-
-def test_a_queue_has_a_generator_of_its_own():
-    random.seed(0)
-    before = random.getstate()
-    queue = make_queue()
-    queue.add("p", "a")
-    queue.take()
-    assert random.getstate() == before
