@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.check.report import Check, Level, Report, count
+from harness.line import Line
 from harness.records import Limits, Outcome, Verdict
 
 SLIM = 2.0
@@ -13,17 +14,6 @@ ENOUGH = 4
 """From a batch of a fraction of 1 / ENOUGH on, what a full one would need beyond the limit is said as a warning."""
 
 MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class Line:
-    """A cost of `fixed` and, for each image, `each`; neither is negative."""
-
-    fixed: float
-    each: float
-
-    def at(self, images: int) -> float:
-        return self.fixed + self.each * images
 
 
 def through(small: tuple[int, float], large: tuple[int, float]) -> Line:
