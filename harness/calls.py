@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.dataset import LabelSpace
+from harness.depot import Depot
 from harness.images import ImageFaultError, Pixels, clip_to_budget, max_png_bytes, read_png, write_png
 from harness.predictions import Answers, max_csv_bytes, parse_answers
 from harness.records import Call, ImageAudit, Outcome, Prediction, Role, Slot, Verdict
 from harness.sandbox import RESULT_FILE, Ending, Job, Sandbox
-from harness.store import Store
 from harness.trees import copy_tree
 from harness.validation import OutputFaultError, count_unknown, read_output
 
@@ -35,7 +35,7 @@ class Arena:
     """
 
     sandbox: Sandbox
-    store: Store
+    depot: Depot
     image_size: tuple[int, int]
     labels: LabelSpace
     pixels: Executor
@@ -43,7 +43,7 @@ class Arena:
 
     def play(self, call: Call, slot: Slot, stop: threading.Event) -> Outcome:
         """Raises: InfrastructureError or OSError when our own side failed."""
-        with self.store.work_folder() as folder:
+        with self.depot.work_folder() as folder:
             job = self._stage(call, slot, folder)
             ending = self.sandbox.run(job, stop)
             if call.unit.role is Role.DEFENSE:
@@ -57,6 +57,7 @@ class Arena:
         inputs, output, code = folder / "input", folder / "output", folder / "code"
         inputs.mkdir()
         output.mkdir()
+        self.depot.objects.bring(call.images.values())
         for name, digest in call.images.items():
             self._put(unit.role, digest, inputs / name)
         if call.targets is not None:
@@ -78,9 +79,9 @@ class Arena:
         would tell which images were made together, and so by which attack.
         """
         if self.sandbox.isolates and role is not Role.DEFENSE:
-            self.store.link_object(digest, target)
+            self.depot.objects.link(digest, target)
         else:
-            self.store.copy_object(digest, target)
+            self.depot.objects.copy(digest, target)
             target.chmod(0o644)
             os.utime(target, ns=(0, 0))
 
@@ -95,10 +96,10 @@ class Arena:
             adversarial = read_png(data, self.image_size)
         except (OutputFaultError, ImageFaultError) as error:
             return ImageAudit(image, clean_digest, error.fault)
-        clean = read_png(self.store.read_object(clean_digest), self.image_size)
+        clean = read_png(self.depot.objects.read(clean_digest), self.image_size)
         self.witness(call, image, adversarial, clean)
         canonical, found = clip_to_budget(adversarial, clean, call.unit.epsilon or 0)
-        digest = self.store.add_object(write_png(canonical)) if found.linf else clean_digest
+        digest = self.depot.objects.add(write_png(canonical)) if found.linf else clean_digest
         return ImageAudit(image, digest, None, found.raw_linf, found.clipped, found.linf, found.l2, found.mean_abs)
 
     def _collect_answers(self, call: Call, output: Path) -> Answers:

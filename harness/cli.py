@@ -106,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"harness {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_run(commands.add_parser("run", help="play a tournament, as far as it is not known yet"))
-    _add_play_options(_with_tournament(commands.add_parser("plan", help="what run would do, and what is known")))
+    _add_plan(_with_tournament(commands.add_parser("plan", help="what run would do, what is known, and what it takes")))
     _with_run(commands.add_parser("status", help="how far a run is, its ledger, and what failed"))
     score = _with_run(commands.add_parser("score", help="score a run again from its store"))
     score.add_argument(
@@ -157,6 +157,13 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--signer", metavar="PUBKEY", help="the public SSH key that must have signed it")
 
 
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cluster", metavar="KEY=N,...", help="what it would take: nodes=, gpus= and cpus= of each, price=, and more"
+    )
+    _add_play_options(parser)
+
+
 def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_play_options(_with_tournament(parser))
 
@@ -180,6 +187,9 @@ def _add_play_options(parser: argparse.ArgumentParser) -> None:
     )
     over.add_argument("--trust-submissions", action="store_true", help="play strangers' code without isolation")
     over.add_argument("--store", metavar="DIR", help="keep what is computed here, to share it between runs")
+    over.add_argument("--executor", choices=["local", "ray"], help="where calls are played: this machine, or Ray")
+    over.add_argument("--ray-address", metavar="HOST:PORT", help="of a Ray cluster (default: one is started here)")
+    over.add_argument("--objects", metavar="DIR|URL", help="where a new store keeps its images: s3://BUCKET/PATH")
     toolkit = parser.add_argument_group("the 2017 toolkit's flags")
     toolkit.add_argument("--attacks-dir", "--attacks_dir", metavar="DIR")
     toolkit.add_argument("--targeted-attacks-dir", "--targeted_attacks_dir", metavar="DIR")

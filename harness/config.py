@@ -15,6 +15,7 @@ from harness.schema import Bytes, Schema, validate
 
 RuleName = Literal["fair", "nips17-dev", "nips17-final"]
 SandboxName = Literal["auto", "docker", "process"]
+ExecutorName = Literal["local", "ray"]
 
 PathText = Annotated[Path, Field(strict=False)]
 
@@ -30,6 +31,7 @@ class LimitsConfig(Schema):
     cpus: Literal["auto"] | int = "auto"
     pids: int = Field(Limits.pids, ge=1)
     output: Bytes = Field(Limits.output, ge=1 << 10)
+    gpu_memory: Bytes | None = Field(None, ge=1)
 
     @field_validator("cpus")
     @classmethod
@@ -40,7 +42,7 @@ class LimitsConfig(Schema):
 
     def resolve(self) -> Limits:
         cpus = None if self.cpus == "auto" else self.cpus
-        return Limits(self.seconds, self.memory, cpus, self.pids, self.output)
+        return Limits(self.seconds, self.memory, cpus, self.pids, self.output, self.gpu_memory)
 
 
 class DatasetConfig(Schema):
@@ -73,6 +75,9 @@ class Tournament(Schema):
     trust_submissions: bool = False
     output: PathText
     store: PathText | None = None
+    objects: str | None = Field(None, min_length=1)
+    executor: ExecutorName = "local"
+    ray_address: str | None = Field(None, min_length=1)
 
     @field_validator("dataset", mode="before")
     @classmethod
@@ -180,6 +185,11 @@ def _override(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]
     return merged
 
 
+def is_folder(objects: Any) -> bool:
+    """Whether `objects:` names a folder and not a URL."""
+    return isinstance(objects, str) and "://" not in objects
+
+
 def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     """`data` with every path that it names made absolute; values of a wrong type are left to validation."""
 
@@ -195,6 +205,8 @@ def _absolute(data: dict[str, Any], folder: Path) -> dict[str, Any]:
     for key in ("output", "store", "seccomp"):
         if key in joined:
             joined[key] = join(joined[key])
+    if is_folder(joined.get("objects")):
+        joined["objects"] = join(joined["objects"])
     dataset = joined.get("dataset")
     if isinstance(dataset, dict):
         paths = {key: join(dataset[key]) for key in ("path", "images", "metadata") if key in dataset}

@@ -5,7 +5,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from importlib.metadata import Distribution
 from itertools import chain
 from pathlib import Path
@@ -48,6 +48,18 @@ def digest_value(kind: str, value: Any) -> str:
     """The digest of a JSON value, tagged by `kind`, independent of the order of keys."""
     text = json.dumps([kind, value], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return digest_bytes(text.encode())
+
+
+def digester(kind: str, about: Any) -> Callable[[str], str]:
+    """A function that gives the digest of (`about`, a text), tagged by `kind`; for many texts about the same thing."""
+    begun = hashlib.sha256(json.dumps([kind, about], sort_keys=True, separators=(",", ":")).encode())
+
+    def digest(text: str) -> str:
+        one = begun.copy()
+        one.update(text.encode())
+        return one.hexdigest()
+
+    return digest
 
 
 def tree_files(folder: Path) -> Iterable[tuple[str, Path]]:

@@ -1,10 +1,13 @@
 """What can go wrong, told apart by whose turn it is to act."""
 
+import errno
 from collections.abc import Iterable
 
 OK, EXPECTED_ERROR, USAGE, BUG, INTERRUPTED = 0, 1, 2, 3, 130
 """The exit codes of every command."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Of an OSError: a disk that takes no more, which trying again does not help."""
 
 MAX_LINE = 2000
 """Characters of one line that is shown; a stranger may have written most of it."""
@@ -41,3 +44,7 @@ class EngineUnavailableError(InfrastructureError):
 
 class StoreDamagedError(InfrastructureError):
     """An object of the store is missing or is not what its name says."""
+
+
+class ObjectMissingError(StoreDamagedError):
+    """It is not there, which says nothing of the others."""

@@ -29,7 +29,7 @@ def take_in_images(dataset: Dataset, store: Store, pixels: Executor) -> tuple[tu
     """
     size = size_of(dataset)
     sources = _gather(pixels, _digest, dataset.pictures)
-    present = store.object_digests()
+    present = set(store.objects.digests())
     known = {
         source: canonical for source, canonical in store.index.canonical_of(sources).items() if canonical in present
     }
@@ -104,7 +104,7 @@ def _canonicalise(store: Store, picture: Picture, source: str, size: tuple[int, 
     data = _read(picture)
     if digest_bytes(data) != source:
         raise UserError(f"{picture.path}: changed while it was read; see who writes there and run again")
-    return source, store.add_object(write_png(_decode(picture, data, size)))
+    return source, store.objects.add(write_png(_decode(picture, data, size)))
 
 
 def _decode(picture: Picture, data: bytes, size: tuple[int, int]) -> Pixels:

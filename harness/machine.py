@@ -34,10 +34,20 @@ def free_disk(path: Path) -> int:
 
 def gpus() -> list[str]:
     """The identifiers of the NVIDIA GPUs that the driver's own tool lists."""
+    return _ask_gpus("uuid")
+
+
+def gpu_memory() -> int | None:
+    """Bytes of the smallest of them; None where there is none, or one that does not say."""
+    found = [int(size) << 20 if size.isdecimal() else 0 for size in _ask_gpus("memory.total")]
+    return min(found, default=0) or None
+
+
+def _ask_gpus(what: str) -> list[str]:
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
-    command = [tool, "--query-gpu=uuid", "--format=csv,noheader"]
+    command = [tool, f"--query-gpu={what}", "--format=csv,noheader,nounits"]
     try:
         listed = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -1,7 +1,7 @@
 """From a tournament file to a round that can be played: everything is read, checked and digested first."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from harness.config import Tournament
 from harness.dataset import Dataset, load_dataset
 from harness.errors import UserError
 from harness.intake import check_unchanged, take_in_images
-from harness.plan import Player, attack_call, player_seed
+from harness.plan import Player, attack_inputs, attack_unit, player_seed
 from harness.records import Role
 from harness.round import Round, RoundAttack, RoundDefense, RoundImage, Unavailable
 from harness.sandbox import Sandbox
@@ -205,16 +205,19 @@ def _round(
         store=os.path.relpath(tournament.store_path.resolve(), tournament.output.resolve()),
         unavailable=unavailable,
     )
-    return empty.with_attacks(tuple(_round_attack(player, empty) for player in attacks))
+    inputs = {
+        targeted: [attack_inputs(batch, targeted=targeted) for batch in empty.batches] for targeted in (False, True)
+    }
+    return empty.with_attacks(tuple(_round_attack(player, empty.budgets, inputs) for player in attacks))
 
 
-def _round_attack(player: Player, round_: Round) -> RoundAttack:
-    units = tuple(
-        tuple(
-            attack_call(player, budget, number, batch).unit.key
-            for number, (budget, batch) in enumerate(zip(budgets, round_.batches, strict=True))
-        )
-        for budgets in round_.budgets
-    )
+def _round_attack(
+    player: Player, all_budgets: Iterable[Sequence[int]], inputs: Mapping[bool, Sequence[str]]
+) -> RoundAttack:
+    """inputs: whether the attack is targeted -> the digest of each batch as it sees it."""
     targeted = player.submission.role is Role.TARGETED_ATTACK
+    units = tuple(
+        tuple(attack_unit(player, budget, batch).key for budget, batch in zip(budgets, inputs[targeted], strict=True))
+        for budgets in all_budgets
+    )
     return RoundAttack(player.name, targeted, player.submission.digest, player.key, units)

@@ -1,12 +1,11 @@
 """The whole of it: play a tournament, or score again what was played, and write the results."""
 
 import json
-import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,24 +15,23 @@ import harness
 from harness import machine
 from harness.assembly import assemble, read_audits
 from harness.atomic import write_atomic
-from harness.calls import Arena
 from harness.config import Tournament
 from harness.dataset import Description, describe
 from harness.errors import UserError
-from harness.executors.local import LocalExecutor, Play, count_slots, share_out
+from harness.executors.field import Field, Ground, open_ground
+from harness.executors.marks import MARKS, sweep_marks
 from harness.index import CallRecord
 from harness.intake import check_untouched
 from harness.leaderboard import build_leaderboard
 from harness.plan import Player
-from harness.preparation import Prepared, prepare
+from harness.preparation import prepare
 from harness.publish.cells import Board
 from harness.publish.tables import write_results
-from harness.records import Call, Outcome, Slot, Verdict
+from harness.records import Verdict
 from harness.round import FILE_NAME, Round, read_round, write_round
 from harness.runner import Display, Runner
-from harness.sandbox import Sandbox, Setting, choose_sandbox, open_sandbox, read_profile
+from harness.sandbox import Setting, choose_sandbox, open_sandbox, read_profile
 from harness.store import Store
-from harness.weights import rewritten
 
 PACKAGES = ("docker", "numpy", "pillow", "pyarrow", "pydantic", "pyyaml", "scipy")
 
@@ -60,29 +58,40 @@ class Result:
 
 
 @contextmanager
-def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Store, Sandbox, Prepared, ThreadPoolExecutor]]:
-    """The store held for writing, the sandbox, and the round resolved."""
+def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Field, Ground]]:
+    """The store held for writing, the sandbox, the round resolved, and where it can be played."""
     output = tournament.output
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{output}: the output folder cannot be made ({error.strerror}); choose another") from None
-    store = Store(tournament.store_path)
-    try:
-        with store.writing(), ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels:
-            name = choose_sandbox(tournament.sandbox)
-            setting = Setting(
-                store.identity, tournament.images, audience.say, store.index.built_images(), tournament.runtime,
-                read_profile(tournament.seccomp),
-            )  # fmt: skip
-            with closing(open_sandbox(name, setting)) as sandbox:
-                if swept := sandbox.sweep():
-                    audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")
-                prepared = prepare(tournament, store, sandbox, pixels, bool(_gpus(tournament)), audience.say)
-                store.index.add_built_images(setting.built)
-                yield store, sandbox, prepared, pixels
-    finally:
-        store.close()
+    with (
+        closing(open_ground(tournament)) as ground,
+        closing(Store(tournament.store_path, tournament.objects)) as store,
+        store.writing(),
+        ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels,
+    ):
+        name = choose_sandbox(tournament.sandbox)
+        setting = Setting(
+            store.identity, tournament.images, audience.say, store.index.built_images(), tournament.runtime,
+            read_profile(tournament.seccomp),
+        )  # fmt: skip
+        with closing(open_sandbox(name, setting)) as sandbox:
+            if swept := sandbox.sweep() + sweep_workers(store, name, setting):
+                audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")
+            prepared = prepare(tournament, store, sandbox, pixels, ground.has_gpus, audience.say)
+            store.index.add_built_images(setting.built)
+            yield Field(tournament, store, sandbox, prepared, pixels, audience.say), ground
+
+
+def sweep_workers(store: Store, name: str, setting: Setting) -> int:
+    """Removes what other processes of this machine left behind that played calls in the store's own folder."""
+
+    def sweep(mark: str) -> int:
+        with closing(open_sandbox(name, replace(setting, store_identity=mark))) as sandbox:
+            return sandbox.sweep()
+
+    return sweep_marks(store.path / MARKS, sweep)
 
 
 def play(tournament: Tournament, audience: Audience) -> Result:
@@ -92,50 +101,30 @@ def play(tournament: Tournament, audience: Audience) -> Result:
     """
     began, clock = time.time(), time.monotonic()
     machine.keep_freed_memory()
-    slots = _slots(tournament)
-    with opened(tournament, audience) as (store, sandbox, prepared, pixels):
+    with opened(tournament, audience) as (field, ground):
+        store, sandbox, prepared = field.store, field.sandbox, field.prepared
         about = describe(tournament.dataset.path)
         write_round(prepared.round, tournament.output)
         store.add_round(tournament.output)
         if not sandbox.isolates:
             audience.say("the process sandbox does not isolate: play only submissions that you trust")
-        arena = Arena(sandbox, store, prepared.round.image_size, prepared.round.labels, pixels)
         runner = Runner(
-            prepared.round, prepared.attacks, prepared.defenses, store, sandbox, audience,
+            prepared.round, prepared.attacks, prepared.defenses, store, audience,
             all_versions=tournament.versions_per_call == "all",
         )  # fmt: skip
-        players = (*prepared.attacks, *prepared.defenses)
-        runner.play(LocalExecutor(slots, _guarded(arena.play, players)))
+        runner.play(ground.executor(field))
         check_untouched(prepared.round.images, prepared.dataset)
         board = _write(prepared.round, store, tournament.output, tournament.rules)
-        names = {player.key: player.name for player in players}
+        names = {player.key: player.name for player in field.players}
         failed = [call for call in store.index.calls(names) if call.verdict is not Verdict.OK]
-        clocks: dict[str, str | float] = {
+        clocks: dict[str, Any] = {
             "began": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
             "seconds": round(time.monotonic() - clock, 3),
         }
-        provenance = _provenance(tournament, about, prepared, sandbox, slots, clocks)
+        provenance = _provenance(about, field, clocks | ground.facts())
         write_atomic(tournament.output / "provenance.json", json.dumps(provenance, indent=2) + "\n")
     calls = {names[key]: count for key, count in runner.calls.items()}
     return Result(board, prepared.round, tournament.output, calls, tuple(failed), tuple(runner.given_up))
-
-
-def _guarded(play: Play, players: Iterable[Player]) -> Play:
-    """`play` between two looks at the weights: a link shows whatever is written into the file that it was made of."""
-    weights = {player.code: player.submission.weights for player in players}
-
-    def look(call: Call) -> None:
-        if changed := rewritten(weights[call.code]):
-            names = ", ".join(changed)
-            raise UserError(f"the weights {names} were rewritten during the run; run again, and it plays the new ones")
-
-    def guarded(call: Call, slot: Slot, stop: threading.Event) -> Outcome:
-        look(call)
-        outcome = play(call, slot, stop)
-        look(call)
-        return outcome
-
-    return guarded
 
 
 def score(output: Path, rules: str | None) -> Result:
@@ -172,42 +161,17 @@ def _write(round_: Round, store: Store, output: Path, rules: str) -> Board:
     return board
 
 
-def _gpus(tournament: Tournament) -> list[str]:
-    if tournament.gpu is False:
-        return []
-    found = machine.gpus()
-    if tournament.gpu is True and not found:
-        raise UserError("gpu: true, but nvidia-smi lists no GPU on this machine; set gpu: auto or install the driver")
-    return found
-
-
-def _slots(tournament: Tournament) -> list[Slot]:
-    cores, gpus = machine.usable_cores(), _gpus(tournament)
-    limits = tournament.limits.resolve()
-    if limits.cpus and limits.cpus > len(cores):
-        raise UserError(f"limits.cpus: {limits.cpus} cores for each call, this machine has {len(cores)}; lower it")
-    if tournament.slots != "auto":
-        return share_out(tournament.slots, cores, gpus, limits.cpus)
-    slots = count_slots(len(cores), len(gpus), machine.total_memory(), limits.memory, limits.cpus)
-    return share_out(slots, cores, gpus, limits.cpus)
-
-
-def _provenance(
-    tournament: Tournament,
-    about: Description,
-    prepared: Prepared,
-    sandbox: Sandbox,
-    slots: list[Slot],
-    clocks: dict[str, str | float],
-) -> dict[str, Any]:
+def _provenance(about: Description, field: Field, facts: dict[str, Any]) -> dict[str, Any]:
     """Clocks, hosts, limits and versions: everything about a run that must not be in its leaderboard."""
+    tournament = field.tournament
     return {
         "schema_version": 1,
-        **clocks,
+        **facts,
         "harness": harness.__version__,
         "machine": machine.describe(),
         "packages": {name: version(name) for name in PACKAGES},
-        "sandbox": sandbox.name,
+        "sandbox": field.sandbox.name,
+        "executor": tournament.executor,
         "rules": tournament.rules,
         "versions_per_call": str(tournament.versions_per_call),
         "limits": asdict(tournament.limits.resolve()),
@@ -218,8 +182,7 @@ def _provenance(
             "licence": about.licence,
             "class_names": {str(label): name for label, name in sorted(about.class_names.items())},
         },
-        "slots": [{"cores": list(slot.cores), "gpu": slot.gpu} for slot in slots],
-        "submissions": [_participant(player) for player in (*prepared.attacks, *prepared.defenses)],
+        "submissions": [_participant(player) for player in field.players],
     }
 
 

@@ -16,6 +16,8 @@ import yaml
 from PIL import Image
 
 from harness.config import load_tournament
+from harness.index import CALL_BITS
+from harness.rows import ANSWER, FAULTS, unpack_audits
 from harness.tournament import play
 
 NUMPY_IMAGE = "harness-test/python-numpy:1"
@@ -171,13 +173,40 @@ def read_board(output):
     return json.loads((output / "leaderboard.json").read_text())
 
 
+PLAIN_TABLES = """
+BEGIN;
+CREATE TEMP TABLE audits (key, image, digest, fault, raw_linf, clipped, linf, l2, mean_abs);
+CREATE TEMP TABLE predictions (player, digest, label, fault);
+CREATE TEMP TABLE plain AS SELECT * FROM main.calls;
+UPDATE plain SET key = lower(hex(key)),
+    player = (SELECT lower(hex(value)) FROM players WHERE players.number = plain.player);
+ALTER TABLE plain RENAME TO calls;
+"""
+
+
 def read_index(store, query):
-    """The rows of an SQL query to the index of a store."""
-    database = sqlite3.connect(f"file:{store}/index.sqlite?mode=ro", uri=True)
-    try:
+    """The rows of an SQL query to the index of a store, over texts instead of numbers: `calls`, `audits` (a row for
+    each image) and `predictions` (a row for each answer, the last one of each image)."""
+    with contextlib.closing(sqlite3.connect(f"file:{store}/index.sqlite?mode=ro", uri=True)) as database:
+        database.executescript(PLAIN_TABLES)
+        images, names, players = (
+            dict(database.execute(f"SELECT number, value FROM {table}")) for table in ("images", "names", "players")
+        )
+        faults = dict(enumerate(FAULTS, start=1))
+        for key, rows in database.execute(
+            "SELECT calls.key, rows FROM main.audits JOIN calls ON call = number"
+        ).fetchall():
+            for name, image, fault, *measures in unpack_audits(rows).tolist():
+                audit = key, names[name], images[image].hex(), faults.get(fault), *measures
+                database.execute(f"INSERT INTO temp.audits VALUES (?{', ?' * 8})", audit)
+        answers = {}
+        for place, rows in database.execute("SELECT place, rows FROM answers ORDER BY place"):
+            for image, label in np.frombuffer(rows, dtype=ANSWER).tolist():
+                answers[players[place >> CALL_BITS].hex(), images[image].hex()] = label
+        for key, label in answers.items():
+            fault = faults.get(-1 - label)
+            database.execute("INSERT INTO predictions VALUES (?, ?, ?, ?)", (*key, None if label < 0 else label, fault))
         return database.execute(query).fetchall()
-    finally:
-        database.close()
 
 
 def read_ledger(store):

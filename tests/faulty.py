@@ -27,7 +27,7 @@ PHASES = {
     "record": "recording",
     "sweep": "sweeping",
     "remove_tree": "clearing away",
-    "add_object": "taking an object in",
+    "making": "taking an object in",
     "_collect": "reading output",
     "_collect_image": "reading output",
     "_stage": "staging",

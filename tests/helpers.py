@@ -219,7 +219,12 @@ class FakeSandbox:
 
 
 class ShuffledExecutor:
-    """Plays calls in the order of a random draw among those that run; see `harness.executors.Executor`."""
+    """Plays calls in the order of a random draw among those that run; see `harness.executors.Executor`.
+
+    ground: the sandbox that is asked whether it answers; `Field.play` sets it.
+    """
+
+    ground = None
 
     def __init__(self, play, slots=1, seed=0):
         self._play, self._slots, self._random = play, slots, Random(seed)
@@ -252,6 +257,12 @@ class ShuffledExecutor:
     def close(self):
         self.closed = True
 
+    def check(self):
+        self.ground.check()
+
+    def sweep(self):
+        return self.ground.sweep()
+
 
 class Listener:
     """A display that keeps what it is told."""
@@ -272,6 +283,13 @@ class Listener:
         self.failures.append((call, error, again))
 
 
+def predictions(index, player):
+    """Digest of a canonical image -> label, None where there was none that counts, of all that a defense was asked."""
+    numbers, labels = index.answers(player)
+    answers = (None if label == NO_ANSWER else label for label in labels.tolist())
+    return dict(zip(index.digests(numbers), answers, strict=True))
+
+
 @dataclass
 class Field:
     """A round that is ready to be played in this process."""
@@ -286,10 +304,11 @@ class Field:
     def play(self, executor=None, **options):
         """Plays the round, by default one call after the other; the runner is returned."""
         prepared = self.prepared
-        runner = Runner(
-            prepared.round, prepared.attacks, prepared.defenses, self.store, self.sandbox, self.listener, **options
-        )
-        runner.play(executor or ShuffledExecutor(self.arena.play))
+        runner = Runner(prepared.round, prepared.attacks, prepared.defenses, self.store, self.listener, **options)
+        executor = executor or ShuffledExecutor(self.arena.play)
+        if isinstance(executor, ShuffledExecutor):
+            executor.ground = self.sandbox
+        runner.play(executor)
         return runner
 
     def predictions(self):
@@ -298,7 +317,7 @@ class Field:
         return {
             (player, digest): label
             for player in players
-            for digest, label in self.store.index.predictions(player).items()
+            for digest, label in predictions(self.store.index, player).items()
         }
 
     def answers(self):
@@ -313,7 +332,7 @@ class Field:
         }
 
     def pixels(self, digest):
-        return read_png(self.store.read_object(digest), self.prepared.round.image_size)
+        return read_png(self.store.objects.read(digest), self.prepared.round.image_size)
 
 
 def write_players(folder, attacks=("noop", "shift 3"), targeted=(), defenses=("sum",)):

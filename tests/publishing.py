@@ -101,7 +101,7 @@ def made_up(store, *, attacks=3, epsilons=2, defenses=3, images=7, size=(8, 6), 
     table = replace(table, **names)
     round_ = replace(make_round(table), image_size=size, tournament=f"made up{word}", dataset=f"pictures{word}")
     pixels = generator.integers(0, 256, (images, size[1], size[0], 3)).astype(np.uint8)
-    digests = [store.add_object(write_png(one)) for one in pixels]
+    digests = [store.objects.add(write_png(one)) for one in pixels]
     round_ = replace(
         round_, images=tuple(replace(one, clean=digest) for one, digest in zip(round_.images, digests, strict=True))
     )
@@ -109,7 +109,7 @@ def made_up(store, *, attacks=3, epsilons=2, defenses=3, images=7, size=(8, 6), 
     for place in np.ndindex(*audits.digests.shape):
         change = generator.integers(-4, 5, pixels[0].shape)
         picture = np.clip(pixels[place[2]] + change * valid[place], 0, 255).astype(np.uint8)
-        audits.digests[place] = store.add_object(write_png(picture))
+        audits.digests[place] = store.objects.add(write_png(picture))
     return Evidence(round_, table, audits, (), {})
 
 

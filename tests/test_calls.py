@@ -42,7 +42,7 @@ def test_a_defenses_images_are_copies_and_an_attacks_are_links_where_they_are_sa
     with open_field(folder, sandbox, trust_submissions=True) as field:
         field.play()
         assert {role for role, *_ in sandbox.found} == set(Role)
-        inodes = {path.stat().st_ino for path in field.store.objects.glob("*/*")}
+        inodes = {path.stat().st_ino for path in field.store.objects.path.glob("*/*")}
         for role, _, status, _ in sandbox.found:
             linked = sandbox.isolates and role is not Role.DEFENSE
             assert (status.st_nlink > 1) is linked
@@ -60,7 +60,7 @@ def test_a_defense_learns_nothing_from_the_times_of_its_images(folder, sandbox):
 def test_what_is_staged_is_what_the_call_says(folder, sandbox):
     with open_field(folder, sandbox, trust_submissions=True) as field:
         field.play()
-        known = {field.store.read_object(digest) for digest in field.store.object_digests()}
+        known = {field.store.objects.read(digest) for digest in set(field.store.objects.digests())}
         assert {data for *_, data in sandbox.found} == known
 
 

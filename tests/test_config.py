@@ -351,14 +351,29 @@ def test_all_options_reach_the_tournament(toolkit):
     found = parse(
         "t.yaml", "--name", "n", "--sandbox", "process", "--epsilon", "4,8", "--batch-size", "7", "--limit", "3",
         "--slots", "2", "--seed", "9", "--rules", "nips17-dev", "--versions-per-call", "all", "--trust-submissions",
-        "--store", "s", "--output", "o",
+        "--store", "s", "--objects", "s3://bucket/x", "--output", "o",
     )  # fmt: skip
     expected = Tournament.model_validate({
         "name": "n", "dataset": {"path": toolkit / "data", "limit": 3}, "submissions": [str(toolkit / "subs/*")],
         "sandbox": "process", "epsilon": [4, 8], "batch_size": 7, "slots": 2, "seed": 9, "rules": "nips17-dev",
         "versions_per_call": "all", "trust_submissions": True, "store": toolkit / "s", "output": toolkit / "o",
+        "objects": "s3://bucket/x",
     })  # fmt: skip
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [("shared", "{}/shared"), ("/a/../shared", "/shared"), ("s3://bucket/a/../b", "s3://bucket/a/../b")],
+)
+def test_objects_are_in_a_folder_or_at_a_url(toolkit, monkeypatch, given, found):
+    """A folder is taken from the file's own one, or, on the command line, from the working directory."""
+    (toolkit / "t.yaml").write_text(LEAST + f"objects: {given}\n")
+    assert parse("t.yaml").objects == found.format(toolkit)
+    (toolkit / "deep").mkdir()
+    monkeypatch.chdir(toolkit / "deep")
+    assert parse("../t.yaml").objects == found.format(toolkit)
+    assert parse("../t.yaml", "--objects", given).objects == found.format(toolkit / "deep")
 
 
 def test_one_version_per_call_may_be_asked_for_over_a_file_that_says_all(toolkit):

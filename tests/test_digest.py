@@ -138,7 +138,8 @@ def test_the_key_depends_on_every_field_and_the_player_on_all_but_the_input(fiel
 @pytest.mark.parametrize("limit", [field.name for field in fields(Limits)])
 def test_the_key_depends_on_every_limit(limit):
     limits = replace(Limits(), **{limit: 17})
-    assert replace(UNIT, limits=limits).key != UNIT.key
+    known = limit == "gpu_memory"  # which says how many calls share a GPU, and changes no result
+    assert (replace(UNIT, limits=limits).key == UNIT.key) is known
 
 
 # --- folders

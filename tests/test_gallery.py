@@ -36,7 +36,7 @@ def cut(folder, tile):
 
 
 def pixels_of(evidence, store, digest):
-    return np.asarray(Image.open(io.BytesIO(store.read_object(digest)))).astype(int)
+    return np.asarray(Image.open(io.BytesIO(store.objects.read(digest)))).astype(int)
 
 
 def test_small_pictures_are_shown_pixel_by_pixel(tmp_path, store):
@@ -110,7 +110,7 @@ def test_of_very_many_answers_only_some_images_are_shown(tmp_path, store, monkey
 
 def test_images_that_the_store_lost_are_left_out(tmp_path, store):
     evidence = made_up(store)
-    store.remove_objects([evidence.round.images[2].clean, evidence.audits.digests[0, 0, 4]])
+    store.objects.remove([evidence.round.images[2].clean, evidence.audits.digests[0, 0, 4]])
     gallery = make_thumbnails(evidence, store, tmp_path / "t")
     assert gallery.images == ("i0", "i1", "i3", "i5", "i6")
 

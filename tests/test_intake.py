@@ -87,7 +87,7 @@ def test_pictures_become_canonical_objects(folder, images, store):
         assert (image.id, image.true_label, image.target_class) == (f"img{number}", 1 + number, 501 + number)
         assert image.source == digest_file(path)
         assert image.clean == digest_bytes(write_png(np.asarray(Image.open(path))))
-    assert store.object_digests() == {image.clean for image in taken}
+    assert set(store.objects.digests()) == {image.clean for image in taken}
 
 
 def test_equal_pixels_are_one_object_however_they_are_packed(folder, images, store):
@@ -100,13 +100,13 @@ def test_equal_pixels_are_one_object_however_they_are_packed(folder, images, sto
 
 def test_known_pictures_are_not_decoded_again_but_lost_ones_are(folder, store, monkeypatch):
     taken, _ = take_in(folder, store)
-    store.remove_objects([taken[2].clean])
+    store.objects.remove([taken[2].clean])
     decoded = []
     read = intake.read_png
     monkeypatch.setattr(intake, "read_png", lambda data, size: decoded.append(digest_bytes(data)) or read(data, size))
     assert take_in(folder, store)[0] == taken
     assert decoded == [taken[2].source]
-    assert taken[2].clean in store.object_digests()
+    assert taken[2].clean in set(store.objects.digests())
 
 
 def test_a_picture_that_is_written_while_it_is_read_is_said_to_be(folder, images, store, monkeypatch):

@@ -9,8 +9,11 @@ from helpers import ROOT
 
 LAYERS = (
     # 0: hashing, files, exceptions, and what needs nothing of ours
-    {"", "atomic", "digest", "errors", "machine", "scoring"},
-    {"records", "schema", "archive", "trees", "weights"},
+    {"", "atomic", "digest", "errors", "line", "machine", "schedule", "scoring"},
+    {"bucket", "database", "records", "schema", "archive", "trees", "weights"},
+    {"object_folder", "pace", "rows", "simulation"},
+    {"cluster", "objects"},
+    {"depot"},
     {"statistics", "statistics.bootstrap", "statistics.clones", "statistics.game", "statistics.difficulty"},
     {"statistics.pareto"},
     {"statistics.wins"},
@@ -18,10 +21,12 @@ LAYERS = (
     {"statistics.hardest"},
     {"statistics.curves"},
     # 1: what a stranger wrote, and the nouns of a round
-    {"config", "executors", "images", "submission", "validation"},
+    {"config", "executors", "executors.cores", "executors.marks", "images", "submission", "validation"},
     {"dataset", "executors.local"},
     {"predictions", "round"},
     {"plan"},
+    {"order"},
+    {"forecast"},
     # 2: where it runs and where it is kept
     {"index", "sandbox"},
     {
@@ -36,8 +41,12 @@ LAYERS = (
     {"sandbox.bench", "sandbox.docker_container", "sandbox.watch"},
     {"sandbox.docker", "sandbox.process", "sandbox.proof"},
     # 3: playing and publishing
+    {"known"},
     {"assembly", "calls", "intake", "runner"},
     {"leaderboard", "preparation", "publish"},
+    {"executors.field", "executors.ray_archives", "executors.ray_node"},
+    {"executors.local_ground", "executors.ray_nodes"},
+    {"executors.ray", "executors.ray_ground"},
     {"publish.cells", "publish.compare", "publish.provenance", "publish.similarity", "publish.slugs"},
     {"publish.costs", "publish.likeness", "publish.plots.labels", "publish.plots.style", "publish.plots.words"},
     {"publish.border", "publish.latex", "publish.markdown", "publish.parquet"},
@@ -91,7 +100,9 @@ CHOOSES_A_BACKEND = {("sandbox", "sandbox.docker")}
 
 ONLY_IN = {
     "yaml": {"config"},
+    "fsspec": {"bucket"},
     "docker": {"sandbox.docker", "sandbox.docker_container", "sandbox.docker_images"},
+    "ray": {"executors.ray", "executors.ray_node", "executors.ray_nodes"},
     "requests": {"sandbox.docker", "sandbox.docker_container"},
     "jinja2": {"publish.site.writing"},
     "PIL": {"images"},
@@ -112,10 +123,10 @@ ONLY_IN = {
         "statistics.hardest",
         "statistics.ranking",
     },
-    "sqlite3": {"index"},
+    "sqlite3": {"database"},
     "psutil": {"machine", "sandbox.process"},
     "pyarrow": {"publish.compare", "publish.parquet"},
-    "pydantic": {"config", "dataset", "publish.border", "publish.provenance", "schema", "submission"},
+    "pydantic": {"cluster", "config", "dataset", "publish.border", "publish.provenance", "schema", "submission"},
     "rich": {"board", "grid", "terminal", "commands.doctor", "commands.plan"},
 }
 
@@ -125,7 +136,6 @@ NOWHERE = {
     "torchvision",
     "tensorflow",
     "jax",
-    "ray",
     "foolbox",
     "advkit",
     "submissions",

@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from helpers import make_player
+from helpers import FakeSandbox, make_player
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -30,7 +30,7 @@ def test_results_and_errors_come_back_with_their_calls():
         return f"played {call.label}"
 
     good, bad = call(1), call(2)
-    executor = LocalExecutor(slots(2), play)
+    executor = LocalExecutor(slots(2), play, FakeSandbox())
     executor.submit(good)
     executor.submit(bad)
     ended = {call.unit.key: result for call, result in (executor.wait(30), executor.wait(30))}
@@ -43,7 +43,7 @@ def test_a_slot_is_free_again_after_its_call_however_it_ended():
     def play(call, slot, stop):
         raise ZeroDivisionError
 
-    executor = LocalExecutor(slots(1), play)
+    executor = LocalExecutor(slots(1), play, FakeSandbox())
     for number in range(5):
         assert (executor.free_slots, executor.running) == (1, ())
         executor.submit(call(number))
@@ -64,7 +64,7 @@ def test_no_slot_holds_two_calls_at_once():
         with lock:
             held.discard(slot.number)
 
-    executor, used = LocalExecutor(slots(3), play), 0
+    executor, used = LocalExecutor(slots(3), play, FakeSandbox()), 0
     for number in range(60):
         while not executor.free_slots:
             assert executor.wait(30)
@@ -82,7 +82,7 @@ def test_no_slot_holds_two_calls_at_once():
 def test_waiting_ends_in_time_and_the_call_goes_on(seconds):
     """A signal, a due retry, and the clock on the screen do not wait for a call of ten minutes."""
     go_on = threading.Event()
-    executor = LocalExecutor(slots(1), lambda call, slot, stop: go_on.wait(30))
+    executor = LocalExecutor(slots(1), lambda call, slot, stop: go_on.wait(30), FakeSandbox())
     executor.submit(call())
     for _ in range(3):
         assert executor.wait(seconds) is None
@@ -103,7 +103,7 @@ def test_closing_stops_what_is_under_way_and_waits_for_it():
         stopped.append(slot.number)
         raise CallStoppedError("stopped")
 
-    executor = LocalExecutor(slots(3), play)
+    executor = LocalExecutor(slots(3), play, FakeSandbox())
     for number in range(3):
         executor.submit(call(number))
     executor.close()
@@ -111,9 +111,17 @@ def test_closing_stops_what_is_under_way_and_waits_for_it():
 
 
 def test_closing_twice_or_before_the_first_call_is_fine():
-    executor = LocalExecutor(slots(2), lambda call, slot, stop: None)
+    executor = LocalExecutor(slots(2), lambda call, slot, stop: None, FakeSandbox())
     executor.close()
     executor.close()
+
+
+def test_it_asks_the_sandbox_whether_it_answers_and_to_clean_up_even_when_it_is_closed():
+    sandbox = FakeSandbox()
+    executor = LocalExecutor(slots(1), lambda call, slot, stop: None, sandbox)
+    executor.check()
+    executor.close()
+    assert (sandbox.checks, executor.sweep()) == (1, sandbox.sweep())
 
 
 # --- sharing out

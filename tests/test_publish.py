@@ -140,7 +140,8 @@ def test_why_a_call_failed_is_published(published):
 
 def test_what_a_run_notes_of_itself_is_published(published, run):
     provenance = json.loads((published / "tiny/evidence/provenance.json").read_text())
-    assert provenance["limits"] == {"seconds": 500.0, "memory": 4 << 30, "cpus": None, "pids": 256, "output": 1 << 30}
+    limits = {"seconds": 500.0, "memory": 4 << 30, "cpus": None, "pids": 256, "output": 1 << 30, "gpu_memory": None}
+    assert provenance["limits"] == limits
     assert provenance["rules"] == "fair"
     assert provenance["versions_per_call"] == "all"
     said = {"name": "tiny", "description": "", "source": "", "licence": "", "class_names": {}}

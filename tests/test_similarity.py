@@ -60,7 +60,7 @@ def test_an_image_that_is_not_known_yet_is_unchanged(played):
 
 def test_pixels_that_the_store_lost_are_an_error_that_says_what_to_do(played):
     round_, audits, store = played
-    store.remove_objects([audits.digests[1, 1, 0]])
+    store.objects.remove([audits.digests[1, 1, 0]])
     with pytest.raises(UserError, match="run the tournament again"):
         measure_similarity(round_, audits, store)
 

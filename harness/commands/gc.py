@@ -57,7 +57,7 @@ def _collect(store: Store, rounds: list[Round], forgotten: list[Path], dry_run: 
     submissions = {digest for round_ in rounds for digest in round_.submissions()}
     needed = {image.clean for round_ in rounds for image in round_.images}
     needed |= {audit.digest for key in units for audit in store.index.audits(key)}
-    unused = store.object_digests() - needed
+    unused = {digest for digest in store.objects.digests() if digest not in needed}
     code = [folder for folder in store.code.iterdir() if folder.name not in submissions]
     print(f"{store.path}: {len(rounds)} runs need {len(needed)} images", end="; ")
     print(f"{len(unused)} images and {len(code)} copies of code are unused")
@@ -67,7 +67,7 @@ def _collect(store: Store, rounds: list[Round], forgotten: list[Path], dry_run: 
         store.forget_round(path)
     store.index.keep_only(units, players)
     store.index.forget_sources(unused)
-    freed = store.remove_objects(unused)
+    freed = store.objects.remove(unused)
     for folder in code:
         remove_tree(folder)
     print(f"{store.path}: {freed / (1 << 20):.1f} MiB freed")

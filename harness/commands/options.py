@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from harness.config import Tournament, load_tournament, tournament_from_flags
+from harness.config import Tournament, is_folder, load_tournament, tournament_from_flags
 from harness.errors import UserError
 
-DIRECT = ("name", "epsilon", "batch_size", "limit", "slots", "seed", "rules", "gpu", "runtime")
+DIRECT = (
+    "name", "epsilon", "batch_size", "limit", "slots", "seed", "rules", "gpu", "runtime", "executor", "ray_address",
+)  # fmt: skip
 """Options that stand for a key of the tournament file (`limit` for the one of its dataset)."""
 
 
@@ -42,6 +44,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     for key, value in (("output", arguments.output_dir), ("store", arguments.store), ("seccomp", arguments.seccomp)):
         if value:
             found[key] = os.path.abspath(value)
+    if arguments.objects:
+        found["objects"] = os.path.abspath(arguments.objects) if is_folder(arguments.objects) else arguments.objects
     folders = [arguments.attacks_dir, arguments.targeted_attacks_dir, arguments.defenses_dir]
     if any(folders):
         given = [os.path.abspath(folder) for folder in folders if folder and not _is_empty(folder)]

@@ -24,3 +24,9 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Stops what is under way and waits until nothing of it is left."""
+
+    def check(self) -> None:
+        """Raises: EngineUnavailableError when nothing can be played now."""
+
+    def sweep(self) -> int:
+        """Removes what failed calls left behind, also after `close`; how many were found is returned."""

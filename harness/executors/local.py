@@ -4,17 +4,28 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 from harness.records import Call, Outcome, Slot
 
 Play = Callable[[Call, Slot, threading.Event], Outcome]
 
 
-class LocalExecutor:
-    """See `harness.executors.Executor`."""
+class Ground(Protocol):
+    """What calls are played on: the sandbox, as far as an executor asks it anything."""
 
-    def __init__(self, slots: list[Slot], play: Play) -> None:
-        self._play = play
+    def check(self) -> None:
+        """Raises: EngineUnavailableError when it does not answer."""
+
+    def sweep(self) -> int:
+        """Removes what was left behind; how many were found is returned."""
+
+
+class LocalExecutor:
+    """See `harness.executors.Executor`. ground: what `play` plays calls on."""
+
+    def __init__(self, slots: list[Slot], play: Play, ground: Ground) -> None:
+        self._play, self._ground = play, ground
         self._free = list(reversed(slots))
         self._threads = ThreadPoolExecutor(len(slots), thread_name_prefix="slot")
         self._ended: queue.SimpleQueue[tuple[Call, Slot, Outcome | Exception]] = queue.SimpleQueue()
@@ -54,6 +65,12 @@ class LocalExecutor:
     def close(self) -> None:
         self._stop.set()
         self._threads.shutdown(wait=True)
+
+    def check(self) -> None:
+        self._ground.check()
+
+    def sweep(self) -> int:
+        return self._ground.sweep()
 
 
 def share_out(slots: int, cores: list[int], gpus: list[str], cpus: int | None = None) -> list[Slot]:

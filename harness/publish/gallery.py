@@ -129,7 +129,9 @@ def make_thumbnails(evidence: Evidence, store: Store | None, folder: Path) -> Ga
     if store is None:
         return EMPTY
     forms, candidates = _forms(evidence), _candidates(evidence)
-    positions = [position for position in candidates if _is_there(evidence, store, position)]
+    with ThreadPoolExecutor() as pool:
+        there = pool.map(partial(_is_there, evidence, store), candidates)
+        positions = [position for position, is_there in zip(candidates, there, strict=True) if is_there]
     form, most = _fitting(evidence, store, forms, positions)
     positions = _evenly(positions, most)
     round_ = evidence.round
@@ -183,7 +185,7 @@ def _fitting(evidence: Evidence, store: Store, forms: Sequence[Form], positions:
 
 def _is_there(evidence: Evidence, store: Store, position: int) -> bool:
     digests = {evidence.round.images[position].clean, *evidence.audits.digests[:, :, position].ravel()} - {""}
-    return all(store.object_path(digest).is_file() for digest in digests)
+    return all(store.objects.has(digest) for digest in digests)
 
 
 def _write_sheets(evidence: Evidence, store: Store, gallery: Gallery, positions: Sequence[int], folder: Path) -> None:
@@ -231,7 +233,7 @@ def _clean(evidence: Evidence, store: Store, position: int) -> Pixels:
 def _read(evidence: Evidence, store: Store, digest: str) -> Pixels:
     """Raises: UserError where the object is damaged."""
     try:
-        return read_png(store.read_object(digest), evidence.round.image_size)
+        return read_png(store.objects.read(digest), evidence.round.image_size)
     except StoreDamagedError as error:
         raise UserError(f"{store.path}: {error}; run the tournament again, which mends it") from None
 

@@ -42,6 +42,7 @@ class LimitFacts(Schema):
     cpus: int | None
     pids: int = Field(ge=0, le=MOST)
     output: int = Field(ge=0, le=MOST)
+    gpu_memory: int | None = Field(None, ge=0, le=MOST)
 
 
 Label = Annotated[str, Field(pattern=r"^[0-9]{1,6}$")]

@@ -56,7 +56,11 @@ def measure_similarity(round_: Round, audits: AuditTable, store: Store, watch: W
         watch(done, len(chosen))
         clean = round_.images[position].clean
         adversarial = [digest or clean for digest in audits.digests[:, epsilon, position]]
-        products[done] = _products(_perturbations(store, round_.image_size, clean, adversarial))
+        try:
+            store.objects.bring({clean, *adversarial})
+            products[done] = _products(_perturbations(store, round_.image_size, clean, adversarial))
+        except StoreDamagedError as error:
+            raise UserError(f"{store.path}: {error}; run the tournament again, which makes it anew") from None
     watch(len(chosen), len(chosen))
     names = tuple(attack.name for attack in round_.attacks)
     return Similarity(names, round_.epsilons[epsilon], tuple(round_.images[number].id for number in chosen), products)
@@ -88,10 +92,7 @@ def _perturbations(store: Store, size: tuple[int, int], clean: str, adversarial:
 
 
 def _pixels(store: Store, size: tuple[int, int], digest: str) -> npt.NDArray[np.int16]:
-    try:
-        return read_png(store.read_object(digest), size).astype(np.int16).ravel()
-    except StoreDamagedError as error:
-        raise UserError(f"{store.path}: {error}; run the tournament again, which makes it anew") from None
+    return read_png(store.objects.read(digest), size).astype(np.int16).ravel()
 
 
 def _products(changes: npt.NDArray[np.int16]) -> npt.NDArray[np.int64]:

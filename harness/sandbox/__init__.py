@@ -3,7 +3,7 @@
 import importlib
 import json
 import threading
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -95,6 +95,18 @@ class Sandbox(Protocol):
         """Builds or fetches what the submission runs in, off the clock; its digest is returned.
 
         Raises: UserError where the submission or the organiser's image cannot be had.
+        """
+
+    def names(self, runtime: str) -> tuple[str, ...]:
+        """Names, each with a digest, under which a registry may have what `prepare` returned."""
+
+    def pack(self, runtime: str, archive: Path) -> None:
+        """Writes what `prepare` returned into a file, for the `provide` of another machine."""
+
+    def provide(self, runtime: str, names: Sequence[str], archive: Path | None) -> bool:
+        """Has here what `prepare` returned on another machine: as it is, from a registry, or from an archive.
+
+        False where it is not to be had so, and what is here instead is something else.
         """
 
     def run(self, job: Job, stop: threading.Event) -> Ending:

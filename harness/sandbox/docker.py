@@ -4,7 +4,9 @@ import json
 import os
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -140,6 +142,18 @@ class Backend:
         added += [f"seccomp={digest_value('seccomp', json.loads(profile))}"] if profile else []
         return " ".join([image, *added])
 
+    def names(self, runtime: str) -> tuple[str, ...]:
+        with engine_errors():
+            return self._images.names(_id_in(runtime))
+
+    def pack(self, runtime: str, archive: Path) -> None:
+        with engine_errors():
+            self._images.pack(_id_in(runtime), archive)
+
+    def provide(self, runtime: str, names: Sequence[str], archive: Path | None) -> bool:
+        with engine_errors():
+            return self._images.provide(_id_in(runtime), names, archive)
+
     def run(self, job: Job, stop: threading.Event) -> Ending:
         with engine_errors():
             container = self._create(job)
@@ -241,8 +255,12 @@ def _output_folder(job: Job) -> str:
 
 
 def _image(job: Job) -> str:
+    return _id_in(job.runtime)
+
+
+def _id_in(runtime: str) -> str:
     """The image's id, without what `prepare` may have added to it."""
-    return job.runtime.split()[0]
+    return runtime.split()[0]
 
 
 def _open_to_nobody(job: Job) -> None:

@@ -7,7 +7,8 @@ label in the engine: any Dockerfile can set those.
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ BUILD_ARGUMENTS = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL")
 BUILD_SECONDS = 30 * 60
 BUILD_MEMORY = 8 << 30
 """Most that the build of a participant's Dockerfile may take; the organiser's own have no limit."""
+
+PIECE_BYTES = 2 << 20
+"""Of an archive, that are in memory at one time."""
 
 Network = str | None
 
@@ -48,6 +52,39 @@ class Images:
         if (submission.folder / "Dockerfile").exists():
             return self._build(submission.folder, f"submission {submission.name}", None)
         return self._find_or_pull(name, submission)
+
+    def names(self, image: str) -> tuple[str, ...]:
+        """What an image that was pulled, or pushed, is called in registries: each with its digest there."""
+        return tuple(self._engine.images.get(image).attrs.get("RepoDigests") or ())
+
+    def pack(self, image: str, archive: Path) -> None:
+        """Writes it as `docker save` does."""
+        with archive.open("wb") as file:
+            for piece in self._engine.images.get(image).save(chunk_size=PIECE_BYTES):
+                file.write(piece)
+
+    def provide(self, image: str, names: Sequence[str], archive: Path | None) -> bool:
+        """Whether the image of this id is here, after it was pulled by one of `names` or loaded, where it was not.
+
+        An id is a digest of what is in the image: what has it is the same image, wherever it came from.
+        """
+        if self._has(image):
+            return True
+        for name in names:
+            with suppress(APIError):  # a registry that this machine does not reach
+                self._engine.images.pull(*_split_tag(name))
+            if self._has(image):
+                return True
+        if archive is not None:
+            with archive.open("rb") as file:
+                self._engine.images.load(file)
+        return self._has(image)
+
+    def _has(self, image: str) -> bool:
+        try:
+            return str(self._engine.images.get(image).id) == image
+        except ImageNotFound:
+            return False
 
     def _build(self, folder: Path, title: str, tag: str | None, above: tuple[str, ...] = ()) -> str:
         """The image that `folder` builds. `tag` is None for a participant's: nobody else can name that image.

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -71,6 +71,16 @@ class Backend:
         if given is None or not own.is_file():
             return own.exists()
         return (given / "Dockerfile").is_file() and filecmp.cmp(own, given / "Dockerfile", shallow=False)
+
+    def names(self, runtime: str) -> tuple[str, ...]:
+        """No registry has an environment."""
+        return ()
+
+    def pack(self, runtime: str, archive: Path) -> None:
+        raise InfrastructureError("the environment of the process sandbox cannot be brought to another machine")
+
+    def provide(self, runtime: str, names: Sequence[str], archive: Path | None) -> bool:
+        return runtime == self._runtime
 
     def check(self) -> None:
         """There is nothing that could have gone away."""

@@ -1,0 +1,283 @@
+"""A Ray cluster plays what one machine would: whatever is killed, lost or out of order meanwhile, the board is the
+same, byte for byte, and no call is counted twice."""
+
+import contextlib
+import json
+import signal
+import time
+
+import psutil
+import pytest
+from builders import (
+    first_pixel_dataset,
+    harness_process,
+    play_file,
+    read_index,
+    read_ledger,
+    write_submission,
+    write_tournament,
+)
+from engine import assert_gone, wait_until
+from places import s3_server
+from ray.cluster_utils import Cluster
+
+HEALTH = {
+    "health_check_initial_delay_ms": 0,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+"""That a machine is gone is noticed within seconds."""
+
+CALLS = 27
+
+
+ATTACK = """\
+#!/usr/bin/env -S python3 -IS
+import struct, sys, time, zlib
+from pathlib import Path
+
+def chunks(data):
+    while data:
+        (size,) = struct.unpack(">I", data[:4])
+        yield data[4:8], data[8 : 8 + size]
+        data = data[12 + size :]
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+for path in Path(sys.argv[1]).glob("*.png"):
+    parts = dict(chunks(path.read_bytes()[8:]))
+    lines, line = zlib.decompress(parts[b"IDAT"]), 1 + 3 * struct.unpack(">I", parts[b"IHDR"][:4])[0]
+    moved = [min(value + %d, 255) if place %% line else value for place, value in enumerate(lines)]
+    made = chunk(b"IHDR", parts[b"IHDR"]) + chunk(b"IDAT", zlib.compress(bytes(moved))) + chunk(b"IEND", b"")
+    Path(sys.argv[2], path.name).write_bytes(b"\\x89PNG\\r\\n\\x1a\\n" + made)
+time.sleep(0.4)
+"""
+"""Adds to all colour values. It needs no packages, which take longer to import than to play this."""
+
+DEFENSE = """\
+#!/usr/bin/env -S python3 -IS
+import sys, time, zlib
+from pathlib import Path
+
+rows = [f"{path.name},{1 + zlib.crc32(path.read_bytes()) // %d %% 4}" for path in Path(sys.argv[1]).glob("*.png")]
+Path(sys.argv[2]).write_text("\\n".join(rows))
+time.sleep(0.4)
+"""
+"""A label out of all bits of an image."""
+
+
+def write_round(folder):
+    """Three attacks on six images, two a call, and two defenses; calls take long enough to be killed in."""
+    first_pixel_dataset(folder / "dataset", count=6)
+    for name, step, role in (("noop", 0, "attack"), ("up", 7, "attack"), ("far", 16, "targeted_attack")):
+        write_submission(folder / "submissions" / name, ATTACK % step, role)
+    for name, shift in (("first", 1), ("second", 64)):
+        write_submission(folder / "submissions" / name, DEFENSE % shift, "defense")
+    return folder
+
+
+class Machines:
+    """A head without cores and two machines of two cores each, all of them on this one."""
+
+    def __init__(self, folder, environment):
+        self.folder, self._environment = folder, environment
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": HEALTH, "env_vars": environment}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self.address = self._cluster.address
+        self.nodes = {name: self.add(name) for name in "ab"}
+
+    def add(self, name, **variables):
+        variables = self._environment | {"HARNESS_NODE_FOLDER": str(self.folder / name)} | variables
+        return self._cluster.add_node(num_cpus=2, env_vars=variables)
+
+    def remove(self, name):
+        self._cluster.remove_node(self.nodes.pop(name), allow_graceful=False)
+
+    def close(self):
+        self._cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory, server):
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
+            patch.setenv(name, "0")
+        before = signal.getsignal(signal.SIGTERM)
+        found = Machines(tmp_path_factory.mktemp("machines"), server.environment)
+        yield found
+        found.close()
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture(scope="module")
+def round_(tmp_path_factory):
+    return write_round(tmp_path_factory.mktemp("round"))
+
+
+@pytest.fixture(scope="module")
+def reference(round_):
+    """The board of the local executor."""
+    play_file(write_tournament(round_ / "local.yaml", name="ray", output="local", batch_size=2, limits={"cpus": 1}))
+    assert len(read_ledger(round_ / "local/store")) == CALLS
+    return (round_ / "local/leaderboard.json").read_bytes()
+
+
+class Run:
+    """A tournament on the cluster, in a process of its own."""
+
+    def __init__(self, round_, machines, name, **keys):
+        self.output = round_ / name
+        defaults = {"name": "ray", "output": name, "batch_size": 2, "executor": "ray", "ray_address": machines.address}
+        self.path = write_tournament(round_ / f"{name}.yaml", **defaults | {"limits": {"cpus": 1}} | keys)
+
+    @contextlib.contextmanager
+    def process(self):
+        with harness_process("run", self.path) as process:
+            yield process
+
+    def finish(self):
+        with self.process() as process:
+            return self.result(process)
+
+    def result(self, process):
+        printed, errors = process.communicate(timeout=180)
+        assert (process.returncode, errors) == (0, ""), printed
+        return printed
+
+    def recorded(self, calls):
+        """Waits until so many calls are recorded."""
+        wait_until(lambda: (self.output / "store/index.sqlite").exists() and self.ledger() >= calls, 60)
+
+    def ledger(self):
+        with contextlib.suppress(Exception):  # it is being made
+            return len(read_ledger(self.output / "store"))
+        return 0
+
+    def assert_same(self, reference):
+        assert (self.output / "leaderboard.json").read_bytes() == reference
+        rows = read_ledger(self.output / "store")
+        assert len({key for key, _, _ in rows}) == len(rows)
+        assert_gone((self.output / "store/identity").read_text())
+
+
+def playing():
+    """The processes of Ray that play a call now."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        title = " ".join(process.info["cmdline"] or ())
+        if title.startswith("ray::") and ("batch" in title or " images" in title):
+            found.append(process)
+    return found
+
+
+def test_two_machines_play_what_one_does(machines, round_, reference):
+    run = Run(round_, machines, "plain")
+    printed = run.finish()
+    run.assert_same(reference)
+    assert f"{CALLS} calls were made" in printed
+    provenance = json.loads((run.output / "provenance.json").read_text())
+    assert (provenance["executor"], [one["cores"] for one in provenance["nodes"]]) == ("ray", [2, 2])
+    assert {name.name for name in machines.folder.iterdir()} == {"a", "b"}
+
+
+def test_a_worker_and_then_the_driver_are_killed(machines, round_, reference):
+    run = Run(round_, machines, "killed")
+    with run.process() as process:
+        run.recorded(3)
+        wait_until(playing)[0].kill()
+        run.recorded(6)
+        process.kill()
+    before = read_ledger(run.output / "store")
+    run.finish()
+    run.assert_same(reference)
+    assert read_ledger(run.output / "store")[: len(before)] == before
+
+
+def test_the_objects_do_not_answer_for_a_while(machines, round_, reference, server):
+    import fsspec
+
+    fsspec.filesystem("s3").mkdir("ray")
+    run = Run(round_, machines, "bucket", objects="s3://ray/objects")
+    with run.process() as process:
+        run.recorded(3)
+        server.stop()
+        time.sleep(3)
+        server.start()
+        run.result(process)
+    run.assert_same(reference)
+
+
+def test_a_machine_that_always_fails_is_set_aside_and_named(machines, round_, reference):
+    run = Run(round_, machines, "broken")
+    with run.process() as process:
+        run.recorded(2)
+        store = (run.output / "store/identity").read_text()
+        lock = machines.folder / "b" / store / "sweep.lock"
+        lock.unlink()
+        lock.mkdir()  # no call finds a folder to work in
+        printed = run.result(process)
+    run.assert_same(reference)
+    assert "is set aside after 3 failures in a row" in printed
+    # It fails at once, and would get call after call if it were not left alone.
+    assert len(read_index(run.output / "store", "SELECT * FROM attempts")) < 10
+
+
+def test_a_machine_is_lost_and_another_comes(machines, round_, reference):
+    run = Run(round_, machines, "lost")
+    with run.process() as process:
+        run.recorded(4)
+        machines.remove("b")
+        machines.nodes["c"] = machines.add("c")
+        printed = run.result(process)
+    run.assert_same(reference)
+    assert " is gone" in printed
+
+
+def refused(run):
+    with run.process() as process:
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    return errors.removeprefix("harness: ").rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines"),
+    [
+        ({"gpu": True}, ["ray: {} asks for 1 GPU; the cluster has none; set gpu: auto, or add a machine"]),
+        (
+            {"limits": {"cpus": 64}},
+            ["limits.cpus: 64 cores for each call, no machine of the cluster has over 2; lower it"],
+        ),
+    ],
+)
+def test_what_no_machine_has_is_said_before_work_starts(machines, round_, keys, lines):
+    run = Run(round_, machines, "refused", **keys)
+    said = refused(run).splitlines()
+    names = ["noop", "up", "far", "first", "second"] if "gpu" in keys else [""]
+    assert sorted(line.removeprefix("harness: ") for line in said) == sorted(
+        line.format(name) for name in names for line in lines
+    )
+    assert read_ledger(run.output / "store") == []
+
+
+@pytest.mark.docker
+def test_containers_and_a_machine_without_an_engine(machines, round_, reference, docker_engine):
+    machines.nodes["blind"] = machines.add("blind", DOCKER_HOST="unix:///nowhere")
+    run = Run(round_, machines, "containers", sandbox="docker")
+    with run.process() as process:
+        run.recorded(4)
+        wait_until(playing)[0].kill()  # its container goes on, until another process on that machine removes it
+        printed = run.result(process)
+    run.assert_same(reference)
+    assert "is left out: docker: no engine answers at unix:///nowhere" in printed
+    left = docker_engine.containers.list(all=True, ignore_removed=True)
+    labels = {one.labels.get("adversarial-harness.store") for one in left}
+    assert not labels & {mark.name for mark in machines.folder.glob("*/*/alive/*")}
