@@ -10,12 +10,12 @@ Three processes, one after the other: the first plans and is broken off when hal
 plans what is left and plays it, the third makes the board. For each: seconds and peak memory; then the makespan on the
 executor's clock against the ideal, all seconds of all calls shared evenly by the slots.
 
-    python benchmarks/replay.py [--images 5000] [--attacks 156] [--defenses 107] [--slots 64] [--profile]
+    python benchmarks/replay.py [--images 5000] [--attacks 156] [--defenses 107] [--slots 64] [--filled | --agenda]
 
 With `--filled` most of the play is left out, which would take hours with a thousand million answers: half of the
 attacks' calls are recorded, and what they made is written into the index as answered, 250 answers a call; the rest is
-planned, and a piece of it is played; then all is filled in and scored. With `--agenda` there is nothing but the order of
-calls and the makespan, without store and bytes; a defense gets two batches a call.
+planned, and a piece of it is played; then all is filled in and scored. With `--agenda` there is nothing but the order
+of calls and the makespan, without store and bytes; a defense gets two batches a call.
 """
 
 import argparse
