@@ -348,7 +348,7 @@ def test_who_is_unavailable_on_one_side():
 NOTED = {
     "harness": "1", "sandbox": "process", "versions_per_call": "1", "packages": {"numpy": "2.1"},
     "machine": {"host": "a", "system": "Linux-1", "python": "3.11", "cores": 2, "memory": 5},
-    "limits": {"seconds": 5.0, "memory": 1, "cpus": None, "pids": 1, "output": 1},
+    "limits": {"seconds": 5.0, "memory": 1, "cpus": None, "pids": 1, "output": 1, "gpu_memory": None},
     "slots": [{"cores": [0], "gpu": None}], "submissions": [],
 }  # fmt: skip
 
