@@ -242,7 +242,8 @@ def test_an_attack_that_does_nothing_gains_what_the_defense_gets_wrong_anyway(pl
     assert played.made_by("noop") == played.clean()
     wrong = [COUNT - right(played, one["name"]) for one in played.round["defenses"]]
     assert row(played, "noop")["score"] == sum(wrong)
-    assert row(played, "noop")["success_where_clean_correct"]["normalised"] == 0
+    share = row(played, "noop")["success_where_clean_correct"]  # None where a draw of names left nobody right
+    assert share is None or share["normalised"] == 0
 
 
 def test_an_attack_that_makes_the_same_as_another_gets_the_same_answers(played, note):
