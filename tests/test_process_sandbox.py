@@ -4,8 +4,10 @@ What it shares with the other sandbox is held by tests/contract.
 """
 
 import errno
+import importlib.metadata
 import json
 import os
+import site
 import subprocess
 import sys
 import threading
@@ -51,6 +53,16 @@ def test_the_runtime_is_named_by_every_distribution(stage):
     assert environment_digest().startswith("process:")
 
 
+def test_the_runtime_is_what_a_submission_finds_and_not_what_a_library_put_on_our_path(tmp_path, monkeypatch):
+    """Ray brings distributions of its own, in a folder that it puts on the path once it is imported."""
+    before = environment_digest()
+    (tmp_path / "brought-1.0.dist-info").mkdir()
+    (tmp_path / "brought-1.0.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: brought\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert importlib.metadata.version("brought") == "1.0"
+    assert environment_digest() == before
+
+
 def test_the_runtime_does_not_depend_on_the_folder_that_one_stands_in(tmp_path):
     """What is built in the working directory is found there as well as where it is installed."""
     (tmp_path / "pytest.egg-info").mkdir()
@@ -75,11 +87,7 @@ def local(tmp_path):
     def digest(**origin):
         url = {"url": (tmp_path / "project").as_uri()}
         (about / "direct_url.json").write_text(json.dumps(url | (origin or {"dir_info": {"editable": True}})))
-        program = "from harness.sandbox.process import environment_digest as digest; print(digest())"
-        environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}"}
-        return subprocess.run(
-            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        return environment_digest([str(tmp_path), *site.getsitepackages()])
 
     return about, digest
 

@@ -9,6 +9,7 @@ import filecmp
 import importlib.metadata
 import os
 import signal
+import site
 import subprocess
 import sys
 import tempfile
@@ -155,14 +156,15 @@ class Backend:
         return job.environment() | gpu | marks | {"PATH": path, "HOME": temporary, "TMPDIR": temporary}
 
 
-def environment_digest() -> str:
+def environment_digest(folders: Sequence[str] = ()) -> str:
     """Stands for the container's digest: the Python version and every installed distribution.
 
-    Each counts once: a project's own is found twice where it is also built in the folder that one stands in. Of
-    one that is installed from this machine, the files count too: they change under one version. Only the harness
-    itself does not, which no submission uses.
+    Installed is what lies in `folders`, by default those of this Python's packages: the path of this process is
+    longer where a library (Ray) or the caller put something on it that no submission will find. Of a distribution
+    that is installed from this machine, the files count too: they change under one version. Only the harness itself
+    does not, which no submission uses.
     """
-    found = list(importlib.metadata.distributions())
+    found = list(importlib.metadata.distributions(path=list(folders or site.getsitepackages())))
     installed = {f"{item.name}=={item.version}" for item in found}
     local = {digest_local(item) for item in found if item.name != OWN_DISTRIBUTION}
     return "process:" + digest_value("environment", [sys.version, sorted(installed), sorted(filter(None, local))])
