@@ -42,11 +42,14 @@ class Depot:
     def work_folder(self) -> Iterator[Path]:
         """A fresh folder on the objects' own file system, so that they can be linked into it.
 
-        Raises: OSError (ENOSPC) where the disk is full at the end of the block, however that ended.
+        Raises: OSError (ENOSPC) where the disk is full at the end of the block, however that ended; or where the
+        folder is gone: what is not found in it then is nobody's fault but ours.
         """
         with self._folder_in(self.work, secrets.token_hex(8)) as folder, self._room():
             folder.chmod(0o711)
             yield folder
+            if not folder.is_dir():
+                raise FileNotFoundError(errno.ENOENT, "the folder of a call was removed during the call", str(folder))
 
     @contextmanager
     def _folder_in(self, parent: Path, name: str) -> Iterator[Path]:

@@ -39,7 +39,7 @@ class InfrastructureError(Exception):
 
 
 class EngineUnavailableError(InfrastructureError):
-    """The container engine does not answer; trying again at once cannot help."""
+    """What every call needs (an engine, the objects) does not answer; trying again at once cannot help."""
 
 
 class StoreDamagedError(InfrastructureError):

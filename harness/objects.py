@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from harness.bucket import STREAMS, Bucket
 from harness.digest import digest_file
-from harness.errors import NO_SPACE, InfrastructureError, StoreDamagedError, UserError
+from harness.errors import NO_SPACE, EngineUnavailableError, InfrastructureError, StoreDamagedError, UserError
 from harness.object_folder import FolderObjects, damaged, missing
 
 FOLDERS = 256
@@ -21,6 +21,9 @@ FOLDERS = 256
 
 OWNER = "owner.txt"
 """The note that says whose store's objects they are."""
+
+NOTHING = "0" * 64
+"""The digest of no object."""
 
 SOME = 1024
 """Objects that are looked at together."""
@@ -236,6 +239,14 @@ def claim(place: Place, owner: str) -> None:
         raise UserError(f"{place.place}: no place for objects ({error}); mend its address, rights or server") from None
     if found != owner.encode():
         raise UserError(f"{place.place}: holds the objects of another store ({OWNER} names it); choose another place")
+
+
+def check_answers(place: Place) -> None:
+    """Raises: EngineUnavailableError where the place cannot even say that it has not what nobody made."""
+    try:
+        place.has(NOTHING)
+    except (InfrastructureError, OSError) as error:
+        raise EngineUnavailableError(f"{place.place}: the objects do not answer ({error})") from None
 
 
 def _side_by_side(act: Callable[[str], Made], digests: Iterable[str]) -> Iterator[Made]:

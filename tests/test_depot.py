@@ -81,6 +81,17 @@ def test_a_disk_that_counts_nothing_is_not_full(depot, monkeypatch, disk):
         raise shutil.Error
 
 
+def test_what_was_done_in_a_folder_that_somebody_removed_does_not_count(depot):
+    def work():
+        with depot.work_folder() as folder:
+            (folder / "output").mkdir()
+            shutil.rmtree(folder)
+
+    with pytest.raises(FileNotFoundError, match="was removed during the call"):
+        work()
+    assert list(depot.work.iterdir()) == []
+
+
 def test_a_work_folder_lasts_as_long_as_its_block(depot):
     with depot.work_folder() as folder, depot.work_folder() as second:
         assert folder != second

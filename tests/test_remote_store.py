@@ -17,7 +17,7 @@ from builders import (
 )
 from places import files_at, key_of, make_bucket, make_place, overwrite, s3_server
 
-from harness import bucket
+from harness import bucket, runner
 from harness.config import load_tournament
 from harness.store import Store
 from harness.tournament import play
@@ -201,29 +201,38 @@ def test_a_server_that_is_down_is_one_line(remote, run_main, capfd, tmp_path, se
 
 
 class Breaking(Listener):
-    """A display that stops the server when a call ended, and has it started again a little later."""
+    """A display that stops the server when a call ended, and has it started again a while after the next has failed."""
 
     def __init__(self, server):
         super().__init__()
-        self._server, self.timers = server, []
+        self._server, self._away = server, False
+        self.failures = []
+        self.starts = threading.Timer(0.3, server.start)
 
     def ended(self, call, outcome, progress):
         super().ended(call, outcome, progress)
-        if not self.timers:
+        if not self._away:
             self._server.stop()
-            self.timers.append(threading.Timer(0.5, self._server.start))
-            self.timers[0].start()
+            self._away = True
+
+    def failed(self, call, error, again):
+        self.failures.append((call.label, again))
+        if len(self.failures) == 1:
+            self.starts.start()
 
 
 def test_a_server_that_is_away_for_a_while_changes_nothing(tiny, tmp_path, server, place, monkeypatch):
-    monkeypatch.setattr(bucket, "BACK_OFF_SECONDS", 0.2)
+    """No call is made again before it answers: soon it would have failed for the last time."""
+    monkeypatch.setattr(bucket, "BACK_OFF_SECONDS", 0.01)
+    monkeypatch.setattr(runner, "BACK_OFF_SECONDS", 0.1)
     play_file(tiny, output=str(tmp_path / "local"), slots=1)
     display = Breaking(server)
     try:
         play(load_tournament(tiny, {"objects": place, "slots": 1}), display)
     finally:
-        display.timers[0].join()
+        display.starts.join()
     assert len(display.calls) > 1, "it was away in the midst of the run"
+    assert [again for _, again in display.failures] == [True]
     assert board(tmp_path / "out") == board(tmp_path / "local")
 
 

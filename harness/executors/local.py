@@ -12,10 +12,10 @@ Play = Callable[[Call, Slot, threading.Event], Outcome]
 
 
 class Ground(Protocol):
-    """What calls are played on: the sandbox, as far as an executor asks it anything."""
+    """What calls are played on, as far as an executor asks it anything."""
 
     def check(self) -> None:
-        """Raises: EngineUnavailableError when it does not answer."""
+        """Raises: EngineUnavailableError when a call could not be played now."""
 
     def sweep(self) -> int:
         """Removes what was left behind; how many were found is returned."""

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from harness import machine
@@ -10,8 +11,10 @@ from harness.config import Tournament
 from harness.errors import UserError
 from harness.executors.field import Field
 from harness.executors.local import LocalExecutor, Play, count_slots, share_out
+from harness.objects import Objects, check_answers
 from harness.plan import Player
 from harness.records import Call, Outcome, Slot
+from harness.sandbox import Sandbox
 from harness.weights import rewritten
 
 
@@ -25,13 +28,29 @@ class Ground:
 
     def executor(self, field: Field) -> LocalExecutor:
         arena = Arena(field.sandbox, field.store, field.round.image_size, field.round.labels, field.pixels)
-        return LocalExecutor(self._slots, _guarded(arena.play, field.players), field.sandbox)
+        own = _Own(field.sandbox, field.store.objects)
+        return LocalExecutor(self._slots, _guarded(arena.play, field.players), own)
 
     def facts(self) -> dict[str, Any]:
         return {"slots": [{"cores": list(slot.cores), "gpu": slot.gpu} for slot in self._slots]}
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+
+@dataclass(frozen=True)
+class _Own:
+    """See `harness.executors.local.Ground`: the sandbox, and where the images of calls come from and go to."""
+
+    sandbox: Sandbox
+    objects: Objects
+
+    def check(self) -> None:
+        self.sandbox.check()
+        check_answers(self.objects)
+
+    def sweep(self) -> int:
+        return self.sandbox.sweep()
 
 
 def own_gpus(tournament: Tournament) -> list[str]:

@@ -19,6 +19,7 @@ from harness.executors.field import Field
 from harness.executors.ray_archives import Archives
 from harness.executors.ray_node import ImageMissingError, Kit, Orders, Reply
 from harness.executors.ray_nodes import ENGINE_SHARE, Needs, Nodes, first_line
+from harness.objects import check_answers
 from harness.plan import Player
 from harness.records import Call, Outcome
 
@@ -129,11 +130,7 @@ class RayExecutor:
         self._nodes.refresh()
         if not self._nodes.playing:
             raise EngineUnavailableError("no machine of the cluster is left to play on; `ray start` brings one back")
-        objects = self._field.store.objects
-        try:
-            objects.has(self._orders.probe)
-        except (InfrastructureError, OSError) as error:
-            raise EngineUnavailableError(f"{objects.place}: the objects do not answer ({error})") from None
+        check_answers(self._field.store.objects)
 
     def sweep(self) -> int:
         return self._nodes.sweep()
