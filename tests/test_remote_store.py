@@ -15,10 +15,14 @@ from builders import (
     write_submission,
     write_tournament,
 )
+from helpers import FakeSandbox
 from places import files_at, key_of, make_bucket, make_place, overwrite, s3_server
 
 from harness import bucket, runner
 from harness.config import load_tournament
+from harness.errors import EngineUnavailableError
+from harness.executors.local_ground import Playground
+from harness.objects import open_objects
 from harness.store import Store
 from harness.tournament import play
 
@@ -222,7 +226,6 @@ class Breaking(Listener):
 
 
 def test_a_server_that_is_away_for_a_while_changes_nothing(tiny, tmp_path, server, place, monkeypatch):
-    """No call is made again before it answers: soon it would have failed for the last time."""
     monkeypatch.setattr(bucket, "BACK_OFF_SECONDS", 0.01)
     monkeypatch.setattr(runner, "BACK_OFF_SECONDS", 0.1)
     play_file(tiny, output=str(tmp_path / "local"), slots=1)
@@ -234,6 +237,20 @@ def test_a_server_that_is_away_for_a_while_changes_nothing(tiny, tmp_path, serve
     assert len(display.calls) > 1, "it was away in the midst of the run"
     assert [again for _, again in display.failures] == [True]
     assert board(tmp_path / "out") == board(tmp_path / "local")
+
+
+def test_calls_wait_for_a_place_that_does_not_answer(server, tmp_path, place, monkeypatch):
+    """Else each would be given up after a few attempts."""
+    monkeypatch.setattr(bucket, "BACK_OFF_SECONDS", 0.01)
+    ground = Playground(FakeSandbox(), open_objects(place, tmp_path))
+    ground.check()
+    server.stop()
+    try:
+        with pytest.raises(EngineUnavailableError, match=f"{place}: the objects do not answer"):
+            ground.check()
+    finally:
+        server.start()
+    ground.check()
 
 
 def test_no_key_is_written_down(remote, server, tmp_path):

@@ -28,7 +28,7 @@ class Ground:
 
     def executor(self, field: Field) -> LocalExecutor:
         arena = Arena(field.sandbox, field.store, field.round.image_size, field.round.labels, field.pixels)
-        own = _Own(field.sandbox, field.store.objects)
+        own = Playground(field.sandbox, field.store.objects)
         return LocalExecutor(self._slots, _guarded(arena.play, field.players), own)
 
     def facts(self) -> dict[str, Any]:
@@ -39,7 +39,7 @@ class Ground:
 
 
 @dataclass(frozen=True)
-class _Own:
+class Playground:
     """See `harness.executors.local.Ground`: the sandbox, and where the images of calls come from and go to."""
 
     sandbox: Sandbox
