@@ -193,7 +193,7 @@ def test_plan_status_and_gc_agree_that_all_is_known(here, run_main, capfd):
     run_main("status", "out")
     assert "4 of 4 answers, complete" in capfd.readouterr().out
     run_main("gc", "out", "--dry-run")
-    assert "1 runs need 2 images; 0 images and 0 copies of code are unused" in capfd.readouterr().out
+    assert "1 runs need 2 images; 0 other objects and 0 copies of code are unused" in capfd.readouterr().out
 
 
 def test_the_2017_flags_play_a_tournament(here, run_main, tmp_path):
@@ -249,7 +249,7 @@ def test_gc_removes_what_no_run_needs_and_keeps_what_one_does(here, run_main, ca
         (store.code / "stranger").mkdir()
     capfd.readouterr()
     assert run_main("gc", tmp_path) == 0
-    assert "1 images and 1 copies of code are unused" in capfd.readouterr().out
+    assert "1 other objects and 1 copies of code are unused" in capfd.readouterr().out
     with closing(Store(tmp_path / "store")) as store:
         assert extra not in set(store.objects.digests())
         assert not (store.code / "stranger").exists()
@@ -278,7 +278,7 @@ def test_gc_keeps_every_run_of_the_store_and_names_them(shared, run_main, capfd)
     assert run_main("gc", shared / "a") == 0
     out = capfd.readouterr().out
     assert out.splitlines()[:2] == [f"{shared / name}: is kept whole" for name in "ab"]
-    assert "2 runs need 2 images; 0 images and 0 copies of code are unused" in out
+    assert "2 runs need 2 images; 0 other objects and 0 copies of code are unused" in out
     assert calls_left(run_main, capfd, shared, "b", 8) == 0
 
 

@@ -258,4 +258,4 @@ def test_jumps_of_the_wall_clock_do_not_matter(tmp_path, run_main, monkeypatch, 
     said = capsys.readouterr().out
     assert "nothing was left to call" in said
     assert "32 of 32 answers, complete" in said
-    assert "0 images and 0 copies of code are unused" in said
+    assert "0 other objects and 0 copies of code are unused" in said

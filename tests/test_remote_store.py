@@ -155,7 +155,7 @@ def test_gc_removes_what_no_run_needs_from_the_place_and_from_the_cache(remote, 
         extra = store.objects.add(bytes(3 << 20))
     capfd.readouterr()
     assert run_main("gc", tmp_path / "out", "--dry-run") == 0
-    assert "1 images and 0 copies of code are unused" in capfd.readouterr().out
+    assert "1 other objects and 0 copies of code are unused" in capfd.readouterr().out
     files, root = files_at(place)
     assert files.exists(f"{root}/{key_of(extra)}")
     assert run_main("gc", tmp_path / "out") == 0

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 
@@ -46,6 +47,10 @@ def board_of(field):
     round_ = field.prepared.round
     audits = read_audits(round_, field.store.index)
     return build_leaderboard(round_, assemble(round_, field.store.index, audits), audits, "fair")
+
+
+def ledger_of(field):
+    return list(field.store.index.calls(field.prepared.round.players()))
 
 
 def calls_of(executor, role):
@@ -167,6 +172,26 @@ def test_real_threads_give_the_same(folder):
     with open_field(folder, batch_size=2) as field:
         field.play(LocalExecutor(share_out(4, [0], []), field.arena.play, field.sandbox))
         assert field.predictions() == field.answers()
+
+
+def test_a_call_that_is_played_twice_at_once_counts_once(folder):
+    """As a cluster does it that takes a machine for lost while it still plays."""
+    with open_field(folder, batch_size=2) as field:
+        field.play()
+        once = board_of(field)
+    shutil.rmtree(folder / "out")
+
+    def twice(call, slot, stop):
+        both = [pool.submit(field.arena.play, call, slot, stop) for _ in range(2)]
+        first, second = (one.result() for one in both)
+        assert (first.images, first.predictions) == (second.images, second.predictions)
+        return second
+
+    with open_field(folder, batch_size=2) as field, ThreadPoolExecutor(4) as pool:
+        field.play(LocalExecutor(share_out(2, [0], []), twice, field.sandbox))
+        assert len(field.sandbox.jobs) == 2 * len(ledger_of(field))
+        assert (board_of(field), field.predictions()) == (once, field.answers())
+        assert list(field.store.work.iterdir()) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -60,7 +60,7 @@ def _collect(store: Store, rounds: list[Round], forgotten: list[Path], dry_run: 
     unused = {digest for digest in store.objects.digests() if digest not in needed}
     code = [folder for folder in store.code.iterdir() if folder.name not in submissions]
     print(f"{store.path}: {len(rounds)} runs need {len(needed)} images", end="; ")
-    print(f"{len(unused)} images and {len(code)} copies of code are unused")
+    print(f"{len(unused)} other objects and {len(code)} copies of code are unused")
     if dry_run:
         return
     for path in forgotten:
