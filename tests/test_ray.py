@@ -4,6 +4,8 @@ same, byte for byte, and no call is counted twice."""
 import contextlib
 import json
 import signal
+import subprocess
+import sys
 import time
 
 import psutil
@@ -266,6 +268,43 @@ def test_what_no_machine_has_is_said_before_work_starts(machines, round_, keys, 
         line.format(name) for name in names for line in lines
     )
     assert read_ledger(run.output / "store") == []
+
+
+OTHER_PACKAGES = """
+import sys
+from harness import cli
+from harness.sandbox import process
+
+process.environment_digest = lambda: "process:of the driver alone"
+sys.exit(cli.main(["run", sys.argv[1]]))
+"""
+
+
+def test_machines_with_other_packages_than_the_driver_are_named(machines, round_):
+    """Under `process` a call would be played with what is installed there, and be taken for a call with ours."""
+    run = Run(round_, machines, "packages")
+    driver = subprocess.run(
+        [sys.executable, "-c", OTHER_PACKAGES, run.path], capture_output=True, text=True, check=False, timeout=60
+    )
+    lines = driver.stderr.splitlines()
+    assert (driver.returncode, len(lines)) == (1, len(machines.nodes))
+    for line in lines:
+        assert "is left out: it has other packages than the driver; install the same, or use --sandbox docker" in line
+    assert read_ledger(run.output / "store") == []
+
+
+def test_a_machine_that_does_not_reach_the_objects_is_left_out(machines, round_, reference, server):
+    import fsspec
+
+    machines.nodes["far"] = machines.add("far", AWS_ENDPOINT_URL="http://127.0.0.1:9")
+    fsspec.filesystem("s3").mkdir("reached")
+    run = Run(round_, machines, "unreached", objects="s3://reached/objects")
+    try:
+        printed = run.finish()
+    finally:
+        machines.remove("far")
+    run.assert_same(reference)
+    assert "is left out: s3://reached/objects: does not answer as it should (" in printed
 
 
 @pytest.mark.docker

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import harness
 from harness.config import Tournament
 from harness.errors import InfrastructureError, UserError
-from harness.executors.cores import take_cores
+from harness.executors.cores import own_folder, take_cores
 from harness.executors.field import open_ground
 from harness.executors.marks import make_mark, sweep_marks
 from harness.executors.ray_archives import Archives
@@ -67,6 +67,18 @@ def test_a_machine_that_is_given_out_twice_shares_its_cores(tmp_path):
 
 
 # --- marks
+
+
+def test_a_folder_that_somebody_else_made_is_not_ours(tmp_path):
+    """In /tmp anybody may make one, or a link to where only we may write."""
+    (tmp_path / "target").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(UserError, match=f"{name}: is not a folder of this user"):
+            own_folder(tmp_path / name)
+    assert own_folder(tmp_path / "new") == own_folder(tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
 
 
 def test_what_the_dead_left_is_swept_once_and_the_living_are_left_alone(tmp_path):

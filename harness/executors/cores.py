@@ -4,10 +4,14 @@ A core is a locked file. A lock is gone with its process, however that ends.
 """
 
 import fcntl
+import os
+import stat
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from harness.errors import UserError
 
 LOOK_SECONDS = 0.05
 
@@ -25,6 +29,19 @@ def take_cores(folder: Path, cores: Sequence[int], count: int, places: int) -> I
             held.close()  # what somebody else may want meanwhile
             time.sleep(LOOK_SECONDS)
         yield tuple(taken)
+
+
+def own_folder(path: Path) -> Path:
+    """`path`, made where it is missing. Others may write beside it: /tmp.
+
+    Raises: UserError where somebody else has made it, who could have us open what he likes.
+    """
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise UserError(f"{path}: is not a folder of this user; have it removed")
+    return path
 
 
 def _take(folder: Path, cores: Sequence[int], count: int, places: int, held: ExitStack) -> list[int]:

@@ -23,7 +23,7 @@ from harness.calls import Arena
 from harness.dataset import LabelSpace
 from harness.depot import Depot
 from harness.errors import InfrastructureError, StoreDamagedError, UserError
-from harness.executors.cores import take_cores
+from harness.executors.cores import own_folder, take_cores
 from harness.executors.marks import MARKS, make_mark, sweep_marks
 from harness.objects import OWNER, folder_of, open_objects
 from harness.records import Call, Outcome, Slot
@@ -207,7 +207,7 @@ class Node:
     @property
     def _cores_folder(self) -> Path:
         """The same for all who play on this machine of the cluster, in whatever store."""
-        return Path("/tmp") / f"harness-cores-{os.geteuid()}" / self._id
+        return own_folder(Path("/tmp") / f"harness-cores-{os.geteuid()}") / self._id
 
     def _take_code(self, kit: Kit) -> Path:
         return self._depot.take_code(kit.tree, kit.code)
