@@ -20,7 +20,7 @@ from advkit.config import read_config
 from advkit.images import list_images, read_images
 from advkit.labels import IMAGENET
 from advkit.methods import Setting, make_methods
-from advkit.networks import NETWORKS, load_network, predict
+from advkit.networks import NETWORKS, TRAINED, load_network, predict
 from advkit.perturb import OBJECTIVES, STARTS, Config
 from advkit.tensors import to_tensor
 
@@ -29,7 +29,8 @@ WITH_SURROGATES = sorted(
     path.parent for path in SUBMISSIONS.glob("*attacks/*/config.yaml") if "surrogates" in path.read_text()
 )
 OF_PERTURB = [folder for folder in WITH_SURROGATES if "advkit.perturb" in (folder / "attack.py").read_text()]
-COME_WITH_THE_KIT = {name for name in NETWORKS if "inception" not in name or name.startswith("digits_")}
+COME_WITH_THE_KIT = {name for name in NETWORKS if name.startswith("efficientnet_lite")}
+COME_WITH_THE_KIT |= {path.stem for path in TRAINED.glob("*.safetensors")}
 EPSILON = 16
 # What an attack must reach on its own surrogate: of the adversarial label, the true one and the target.
 AIMS = {

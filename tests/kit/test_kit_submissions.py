@@ -83,7 +83,8 @@ def label_space(folder):
     """That of its networks; what has none plays in any."""
     if folder.name in ("noop", "random_noise", "perlin_noise"):
         return None
-    return "digits" if folder.name.startswith("digits_") else "imagenet-1001"
+    first = folder.name.split("_")[0]
+    return first if first in ("digits", "cifar10") else "imagenet-1001"
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
