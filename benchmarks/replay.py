@@ -41,7 +41,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the harness of this tree
 
-from harness.assembly import assemble, read_audits  # noqa: E402
+from harness.assembly import StoredAudits, assemble_in_file  # noqa: E402
 from harness.config import Tournament  # noqa: E402
 from harness.dataset import LabelSpace  # noqa: E402
 from harness.index import CALL_BITS  # noqa: E402
@@ -221,9 +221,8 @@ class Origin:
         self._store = store
 
     def digests(self) -> Iterator[str]:
-        for start in range(1, self._store.index.last_image + 1, 10_000):
-            stop = min(start + 10_000, self._store.index.last_image + 1)
-            yield from self._store.index.digests(np.arange(start, stop, dtype=np.uint32))
+        for first in range(256):
+            yield from (value.hex() for value in self._store.index.numbers_from(first))
 
 
 class Silent:
@@ -243,22 +242,24 @@ class Silent:
 
 
 def play(size: Size, folder: Path, answers: float) -> dict[str, float]:
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     round_ = plan(size, folder)
     keyed = time.perf_counter()
     with closing(Store(folder / "store")) as store, store.writing():
         store.objects = cast(Any, Origin(store))
         runner = Runner(round_, *make_players(size), store, Silent())
-        planned, memory = time.perf_counter(), peak()
+        planned, planned_busy, memory = time.perf_counter(), time.process_time(), peak()
         executor = Recorded(size, answers)
         with suppress(KeyboardInterrupt):
             runner.play(executor)
     ended = time.perf_counter()
     return {
         "planning s": planned - began,
+        "planning CPU s": planned_busy - busy,
         "of them keys of calls s": keyed - began,
         "planning peak MB": memory,
         "playing s": ended - planned,
+        "playing CPU s": time.process_time() - planned_busy,
         "playing peak MB": peak(),
         "calls": executor.calls,
         "answers": executor.answers,
@@ -340,18 +341,23 @@ def agenda(size: Size) -> dict[str, float]:
 
 
 def score(size: Size, folder: Path) -> dict[str, float]:
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     round_ = read_round(folder)
     with closing(Store(folder / "store")) as store:
-        audits = read_audits(round_, store.index)
-        table = assemble(round_, store.index, audits)
-    read = time.perf_counter()
-    memory = peak()
-    board = build_leaderboard(round_, table, audits, "fair")
+        audits = StoredAudits(round_, store.index)
+        table = assemble_in_file(round_, store.index, audits, folder)
+        read, memory = time.perf_counter(), peak()
+        board = build_leaderboard(round_, table, audits, "fair")
     ended = time.perf_counter()
     if not board["complete"]:
         raise RuntimeError("answers are missing")
-    return {"reading s": read - began, "reading peak MB": memory, "board s": ended - read, "scoring peak MB": peak()}
+    return {
+        "reading s": read - began,
+        "reading peak MB": memory,
+        "board s": ended - read,
+        "reading and board CPU s": time.process_time() - busy,
+        "scoring peak MB": peak(),
+    }
 
 
 def peak() -> float:

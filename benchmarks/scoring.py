@@ -2,12 +2,13 @@
 
 156 attacks, 91 of them untargeted, 107 defenses, 5000 images, one epsilon: 83 million answers. Attacks and defenses
 are of many strengths, images easy or hard for all of them. Ours is `build_leaderboard` as it is: every number of
-`leaderboard.json`. The plain way is a long table, `groupby` for the same counts, scores and shares, and a loop of 1000
-resamples of its image x submission sums for their intervals; it has no worst cases with intervals, tests, tiers, game
-or difficulty. Making the table is left out of both. Each runs in a process of its own, one after the other in turn;
-peak memory is that of the process, the table included.
+`leaderboard.json`; labels lie in a file, as in a run. The plain way is a long table, `groupby` for the same counts,
+scores and shares, and a loop of 1000 resamples of its image x submission sums for their intervals; it has no worst
+cases with intervals, tests, tiers, game or difficulty. Making the table is left out of both. Each runs in a process of
+its own, one after the other in turn; peak memory is that of the process, the table included. `--ways files` writes the
+CSVs and the Parquet tables instead, into a temporary folder.
 
-    python benchmarks/scoring.py [--repeat 3] [--images 5000] [--alike]
+    python benchmarks/scoring.py [--repeat 3] [--images 5000] [--attacks 156] [--alike]
 """
 
 import argparse
@@ -16,6 +17,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,35 +28,38 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # the harness of this tree
 
-from harness.assembly import AUDIT_COLUMNS, AuditTable  # noqa: E402
+from harness.assembly import AUDIT_COLUMNS, Measures, Texts  # noqa: E402
 from harness.dataset import LabelSpace  # noqa: E402
 from harness.round import Round, RoundAttack, RoundDefense, RoundImage  # noqa: E402
-from harness.scoring import ScoreTable  # noqa: E402
+from harness.scoring import Flags, ScoreTable, let_go  # noqa: E402
 
 Run = Callable[[], object]
 
-ATTACKS, UNTARGETED, DEFENSES, IMAGES, DRAWS = 156, 91, 107, 5000, 1000
+ATTACKS, UNTARGETED, DEFENSES, IMAGES, DRAWS = 156, 91 / 156, 107, 5000, 1000
 
 
-def make_table(images: int, alike: bool) -> ScoreTable:
+def make_table(attacks: int, images: int, alike: bool) -> ScoreTable:
     """alike: all attacks, and all defenses, of one strength, so that everybody may be somebody's hardest opponent."""
-    generator = np.random.default_rng(1)
-    attack, defense = (generator.normal(0, 0 if alike else 0.7, size) for size in (ATTACKS, DEFENSES))
+    generator, untargeted = np.random.default_rng(1), round(attacks * UNTARGETED)
+    attack, defense = (generator.normal(0, 0 if alike else 0.7, size) for size in (attacks, DEFENSES))
     image = generator.normal(0, 1.5, images)
     true, target = generator.integers(1, 501, images), generator.integers(501, 1001, images)
-    labels = np.empty((ATTACKS, 1, DEFENSES, images), dtype=np.int32)
+    with tempfile.TemporaryFile() as file:
+        labels = np.memmap(file, np.int32, "w+", shape=(DEFENSES, attacks, 1, images)).transpose(1, 2, 0, 3)
     for number, strength in enumerate(attack):
         logits = (defense[:, None] - strength + image[None]).astype(np.float32)
         right = generator.random(logits.shape, dtype=np.float32) < 1 / (1 + np.exp(-logits))
-        hit = generator.random(logits.shape, dtype=np.float32) < (0.4 if number >= UNTARGETED else 0.0)
+        hit = generator.random(logits.shape, dtype=np.float32) < (0.4 if number >= untargeted else 0.0)
         labels[number, 0] = np.where(right, true, np.where(hit, target, 1 + true % 500))
+        let_go(labels)
     clean = np.where(generator.random((DEFENSES, images)) < 0.93, true, 1 + true % 500)
-    attacks, defenses, pictures = (
+    names = (
         tuple(f"{kind}{number:04}" for number in range(count))
-        for kind, count in (("attack", ATTACKS), ("defense", DEFENSES), ("image", images))
+        for kind, count in (("attack", attacks), ("defense", DEFENSES), ("image", images))
     )
+    attackers, defenses, pictures = names
     return ScoreTable(
-        attacks, UNTARGETED, defenses, ("16",), pictures, labels, np.ones((ATTACKS, 1, images), dtype=bool),
+        attackers, untargeted, defenses, ("16",), pictures, labels, np.ones((attacks, 1, images), dtype=bool),
         clean.astype(np.int32), true.astype(np.int32), target.astype(np.int32),
     )  # fmt: skip
 
@@ -75,23 +80,47 @@ def make_round(table: ScoreTable) -> Round:
     )  # fmt: skip
 
 
-def make_audits(table: ScoreTable) -> AuditTable:
-    shape = table.valid.shape
-    digests = np.array([f"{number:064x}" for number in range(table.valid.size)], dtype=object).reshape(shape)
-    return AuditTable(digests, np.full(shape, "", dtype=object), {name: np.ones(shape) for name in AUDIT_COLUMNS})
+class Made:
+    """Audits in the place of an index, made where they are asked for."""
+
+    def __init__(self, table: ScoreTable) -> None:
+        self._images = len(table.images)
+        self.valid: Flags = table.valid
+
+    def digests_of(self, attack: int) -> Texts:
+        return np.array([[f"{attack:032x}{number:032x}" for number in range(self._images)]], dtype=object)
+
+    def faults_of(self, attack: int) -> Texts:
+        return np.full((1, self._images), "", dtype=object)
+
+    def measures_of(self, attack: int) -> Measures:
+        return {name: np.ones((1, self._images)) for name in AUDIT_COLUMNS}
 
 
 def our_way(table: ScoreTable) -> Run:
     from harness.leaderboard import build_leaderboard
 
-    round_, audits = make_round(table), make_audits(table)
-    return lambda: build_leaderboard(round_, table, audits, "fair")
+    round_ = make_round(table)
+    return lambda: build_leaderboard(round_, table, Made(table), "fair")
+
+
+def files_way(table: ScoreTable) -> Run:
+    from harness.publish.tables import write_results
+
+    round_, board = make_round(table), our_way(table)()
+
+    def write() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            write_results(Path(folder), round_, board, table, Made(table))
+
+    return write
 
 
 def plain_way(table: ScoreTable) -> Run:
     import pandas as pd
 
-    attack, defense, image = np.indices((ATTACKS, DEFENSES, len(table.images)), dtype=np.int16).reshape(3, -1)
+    shape = len(table.attacks), DEFENSES, len(table.images)
+    attack, defense, image = np.indices(shape, dtype=np.int16).reshape(3, -1)
     frame = pd.DataFrame({
         "attack": pd.Categorical.from_codes(attack, table.attacks),
         "defense": pd.Categorical.from_codes(defense, table.defenses),
@@ -138,12 +167,12 @@ def score_frame(frame: Any, table: ScoreTable, clean: Any) -> dict[str, Any]:
     return found | {name: pd.concat(rows, axis=1).quantile([0.025, 0.975], axis=1) for name, rows in drawn.items()}
 
 
-WAYS = {"harness": our_way, "pandas": plain_way}
+WAYS = {"harness": our_way, "pandas": plain_way, "files": files_way}
 
 
-def measure(way: str, images: int, alike: bool) -> None:
+def measure(way: str, attacks: int, images: int, alike: bool) -> None:
     """Prints what one run cost: seconds of wall and CPU (all threads), and peak memory in bytes."""
-    run = WAYS[way](make_table(images, alike))
+    run = WAYS[way](make_table(attacks, images, alike))
     before = resource.getrusage(resource.RUSAGE_SELF)
     began = time.perf_counter()
     run()
@@ -161,17 +190,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--images", type=int, default=IMAGES)
+    parser.add_argument("--attacks", type=int, default=ATTACKS)
     parser.add_argument("--alike", action="store_true", help="all submissions of one strength")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["harness", "pandas"])
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
-        measure(arguments.way, arguments.images, arguments.alike)
+        measure(arguments.way, arguments.attacks, arguments.images, arguments.alike)
         return
     results: dict[str, list[dict[str, float]]] = {way: [] for way in arguments.ways}
     for _ in range(arguments.repeat):
         for way, runs in results.items():
-            command = [sys.executable, __file__, "--way", way, "--images", str(arguments.images)]
+            command = [sys.executable, __file__, "--way", way]
+            command += ["--images", str(arguments.images), "--attacks", str(arguments.attacks)]
             command += ["--alike"] * arguments.alike
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             runs.append(json.loads(done.stdout))

@@ -1,7 +1,10 @@
 """From a round and what the index knows to the score table and the audit of every attack."""
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,37 +12,110 @@ import numpy.typing as npt
 from harness.index import Index
 from harness.records import Fault
 from harness.round import Round
-from harness.rows import FAULTS, Audits, Numbers
-from harness.scoring import UNKNOWN, Labels, ScoreTable
+from harness.rows import AUDIT, FAULTS, Audits, Numbers
+from harness.scoring import UNKNOWN, Flags, Labels, ScoreTable
 
 AUDIT_COLUMNS = ("raw_linf", "clipped", "linf", "l2", "mean_abs")
 
-Place = tuple[int, int, slice]
-"""Positions on the axes of attacks, epsilons and images."""
+Texts = npt.NDArray[np.object_]
+
+Measures = dict[str, npt.NDArray[np.float64]]
+"""By AUDIT_COLUMNS."""
+
+
+class AttackAudits(Protocol):
+    """What the attacks wrote, one attack after the other."""
+
+    @property
+    def valid(self) -> Flags:
+        """Whether an image of the attack's own was taken: bool A x E x N."""
+
+    def digests_of(self, attack: int) -> Texts:
+        """Canonical digests, '' where unknown: E x N."""
+
+    def faults_of(self, attack: int) -> Texts:
+        """Names of faults, '' where there was none: E x N."""
+
+    def measures_of(self, attack: int) -> Measures:
+        """E x N each."""
 
 
 @dataclass(frozen=True)
 class AuditTable:
-    """What the attacks wrote, A x E x N each. digests: object array of canonical digests ('' where unknown);
-    faults: object array of fault names ('' where there was none); measures: float64 for each AUDIT_COLUMNS."""
+    """All of it in memory, A x E x N each; see `AttackAudits`."""
 
-    digests: npt.NDArray[np.object_]
-    faults: npt.NDArray[np.object_]
-    measures: dict[str, npt.NDArray[np.float64]]
+    digests: Texts
+    faults: Texts
+    measures: Measures
+
+    @property
+    def valid(self) -> Flags:
+        return np.asarray((self.digests != "") & (self.faults == ""))
+
+    def digests_of(self, attack: int) -> Texts:
+        return np.asarray(self.digests[attack])
+
+    def faults_of(self, attack: int) -> Texts:
+        return np.asarray(self.faults[attack])
+
+    def measures_of(self, attack: int) -> Measures:
+        return {column: values[attack] for column, values in self.measures.items()}
+
+
+class StoredAudits:
+    """The same for a round of any size, 5 bytes an image: the rest is read where it is asked for.
+
+    numbers: of the images, by the index, 0 where unknown: A x E x N.
+    """
+
+    def __init__(self, round_: Round, index: Index) -> None:
+        self._round, self._index = round_, index
+        shape = (len(round_.attacks), len(round_.epsilons), len(round_.images))
+        self.numbers, self._faults = np.zeros(shape, dtype=np.uint32), np.zeros(shape, dtype=np.uint8)
+        for attack in range(len(round_.attacks)):
+            rows = self._rows(attack)
+            self.numbers[attack], self._faults[attack] = rows["image"], rows["fault"]
+
+    @property
+    def valid(self) -> Flags:
+        return np.asarray((self.numbers != 0) & (self._faults == 0))
+
+    def digests_of(self, attack: int) -> Texts:
+        distinct, codes = np.unique(self.numbers[attack], return_inverse=True)
+        return np.array(_digests(self._index, distinct), dtype=object)[codes.reshape(self.numbers.shape[1:])]
+
+    def faults_of(self, attack: int) -> Texts:
+        return np.asarray(np.array(["", *FAULTS], dtype=object)[self._faults[attack]])
+
+    def measures_of(self, attack: int) -> Measures:
+        rows = self._rows(attack)
+        return {column: rows[column].astype(np.float64) for column in AUDIT_COLUMNS}
+
+    def _rows(self, attack: int) -> Audits:
+        """Of its calls that are known: E x N; zeros where there is none."""
+        round_ = self._round
+        rows = np.zeros((len(round_.epsilons), len(round_.images)), dtype=AUDIT)
+        places: dict[str, list[tuple[int, int]]] = {}
+        for epsilon, keys in enumerate(round_.attacks[attack].units):
+            for batch, key in enumerate(keys):
+                places.setdefault(key, []).append((epsilon, batch * round_.batch_size))
+        for key, made in self._index.made(places):
+            for epsilon, start in places[key]:
+                rows[epsilon, start : start + round_.batch_size] = made
+        return rows
 
 
 def read_audits(round_: Round, index: Index) -> AuditTable:
     """The audits of all attack calls that are known."""
-    shape = (len(round_.attacks), len(round_.epsilons), len(round_.images))
-    numbers, faults = np.zeros(shape, dtype=np.uint32), np.zeros(shape, dtype=np.uint8)
-    measures = {column: np.zeros(shape) for column in AUDIT_COLUMNS}
-    for place, rows in _audits(round_, index):
-        numbers[place], faults[place] = rows["image"], rows["fault"]
-        for column, values in measures.items():
-            values[place] = rows[column]
-    distinct, codes = np.unique(numbers, return_inverse=True)
-    digests = np.array(_digests(index, distinct), dtype=object)[codes.reshape(shape)]
-    return AuditTable(digests, np.array(["", *FAULTS], dtype=object)[faults], measures)
+    stored = StoredAudits(round_, index)
+    shape = stored.numbers.shape
+    digests, faults = np.empty(shape, dtype=object), np.empty(shape, dtype=object)
+    measures = {column: np.empty(shape) for column in AUDIT_COLUMNS}
+    for attack in range(len(round_.attacks)):
+        digests[attack], faults[attack] = stored.digests_of(attack), stored.faults_of(attack)
+        for column, values in stored.measures_of(attack).items():
+            measures[column][attack] = values
+    return AuditTable(digests, faults, measures)
 
 
 def _digests(index: Index, numbers: Numbers) -> list[str]:
@@ -48,41 +124,61 @@ def _digests(index: Index, numbers: Numbers) -> list[str]:
     return [""] * none + index.digests(numbers[none:])
 
 
-def _audits(round_: Round, index: Index) -> Iterator[tuple[Place, Audits]]:
-    """Where they belong in the tables of a round, and the audits of each call that is known."""
-    places: dict[str, list[Place]] = {}
-    for row, attack in enumerate(round_.attacks):
-        for column, keys in enumerate(attack.units):
-            for batch, key in enumerate(keys):
-                start = batch * round_.batch_size
-                places.setdefault(key, []).append((row, column, slice(start, start + round_.batch_size)))
-    for key, rows in index.made(places):
-        for place in places[key]:
-            yield place, rows
+def assemble(round_: Round, index: Index) -> ScoreTable:
+    """The score table in memory; answers that are not known are UNKNOWN in it."""
+    audits = StoredAudits(round_, index)
+    answers = _in_memory(_answers(round_, index, audits), _shape(round_))
+    return _table(round_, audits, answers)
 
 
-def assemble(round_: Round, index: Index, audits: AuditTable) -> ScoreTable:
-    """The score table; answers that are not known are UNKNOWN in it."""
-    shape = (len(round_.attacks), len(round_.epsilons), len(round_.images))
-    numbers = np.zeros(shape, dtype=np.uint32)
-    for place, rows in _audits(round_, index):
-        numbers[place] = rows["image"]
-    clean_numbers = index.numbers(image.clean for image in round_.images)
-    labels = np.empty((*shape[:2], len(round_.defenses), shape[2]), dtype=np.int32)
-    clean = np.empty((len(round_.defenses), shape[2]), dtype=np.int32)
+def assemble_in_file(round_: Round, index: Index, audits: StoredAudits, folder: Path) -> ScoreTable:
+    """The same for a round of any size: labels lie in a file without a name, in this folder. Raises: OSError."""
+    shape = _shape(round_)
+    answers = _answers(round_, index, audits)
+    return _table(round_, audits, _in_file(answers, shape, folder) if np.prod(shape) else _in_memory(answers, shape))
+
+
+def _answers(round_: Round, index: Index, audits: StoredAudits) -> Iterator[Labels]:
+    """Of each defense, on the clean images and then on those of each attack and epsilon: (1 + A E) x N."""
+    clean = index.numbers(image.clean for image in round_.images)
+    numbers = np.vstack([clean, audits.numbers.reshape(-1, len(clean))])
     known = np.empty(index.last_image + 1, dtype=np.int32)
-    for column, defense in enumerate(round_.defenses):
-        images, answers = index.answers(defense.player)
+    for defense in round_.defenses:
+        images, labels = index.answers(defense.player)
         known.fill(UNKNOWN)
-        known[images] = answers
+        known[images] = labels
         known[0] = UNKNOWN
-        clean[column] = known[clean_numbers]
-        for row in range(shape[0]):  # one at a time: what is between stays small
-            labels[row, :, column] = known[numbers[row]]
-    return make_table(round_, audits, labels, clean)
+        yield known[numbers]
 
 
-def make_table(round_: Round, audits: AuditTable, labels: Labels, clean: Labels) -> ScoreTable:
+def _shape(round_: Round) -> tuple[int, int, int]:
+    """Of the answers of all defenses."""
+    return len(round_.defenses), 1 + len(round_.attacks) * len(round_.epsilons), len(round_.images)
+
+
+def _in_memory(answers: Iterable[Labels], shape: tuple[int, ...]) -> Labels:
+    table = np.empty(shape, dtype=np.int32)
+    for number, labels in enumerate(answers):
+        table[number] = labels
+    return table
+
+
+def _in_file(answers: Iterable[Labels], shape: tuple[int, ...], folder: Path) -> Labels:
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for labels in answers:
+            file.write(labels.data)
+        file.flush()
+        return np.memmap(file, np.int32, "r", shape=shape)
+
+
+def _table(round_: Round, audits: AttackAudits, answers: Labels) -> ScoreTable:
+    """answers: D x (1 + A E) x N, the clean images first."""
+    defenses, _, images = answers.shape
+    labels = answers[:, 1:].reshape(defenses, len(round_.attacks), len(round_.epsilons), images)
+    return make_table(round_, audits, labels.transpose(1, 2, 0, 3), np.array(answers[:, 0]))
+
+
+def make_table(round_: Round, audits: AttackAudits, labels: Labels, clean: Labels) -> ScoreTable:
     """The score table of a round. labels: A x E x D x N; clean: D x N."""
     return ScoreTable(
         attacks=tuple(attack.name for attack in round_.attacks),
@@ -91,7 +187,7 @@ def make_table(round_: Round, audits: AuditTable, labels: Labels, clean: Labels)
         epsilons=round_.epsilons,
         images=tuple(image.id for image in round_.images),
         labels=labels,
-        valid=(audits.digests != "") & (audits.faults == ""),
+        valid=audits.valid,
         clean=clean,
         true_labels=np.array([image.true_label for image in round_.images], dtype=np.int32),
         target_classes=np.array([image.target_class for image in round_.images], dtype=np.int32),
@@ -105,6 +201,6 @@ def image_budgets(round_: Round) -> npt.NDArray[np.int16]:
     return each[:, :images]
 
 
-def count_faults(faults: npt.NDArray[np.object_]) -> dict[str, int]:
+def count_faults(faults: Texts) -> dict[str, int]:
     """How many images each kind of fault cost, kinds in the order of `records.Fault`."""
     return {fault.value: count for fault in Fault if (count := int(np.count_nonzero(faults == fault.value)))}

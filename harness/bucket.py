@@ -4,6 +4,7 @@ An object is the key `AA/REST` below the URL, AA and REST being its digest. Such
 at all; what it keeps is the server's care, and every byte is looked at again by who fetches it.
 """
 
+import errno
 import logging
 import re
 import time
@@ -13,7 +14,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from harness.digest import digest_bytes, digest_file
 from harness.errors import NO_SPACE, InfrastructureError, UserError
@@ -116,8 +117,24 @@ class Bucket:
             return None
         return data
 
-    def write_note(self, name: str, data: bytes) -> None:
-        self._write(f"{self._root}/{name}", data)
+    def add_note(self, name: str, data: bytes) -> None:
+        """Makes one where there is none: of several who do it at once, one. A few servers know no such request; there,
+        only who reads the note again knows whose it is."""
+        key = f"{self._root}/{name}"
+        try:
+            self._try(lambda: self._create(key, data))
+        except FileNotFoundError as error:
+            raise InfrastructureError(f"{self.place}: cannot be written ({error})") from error
+
+    def _create(self, key: str, data: bytes) -> None:
+        try:
+            self._files.pipe_file(key, data, mode="create")
+        except OSError as error:  # servers say in many ways that there is one
+            if self._files.exists(key):
+                return
+            if error.errno != errno.ENOSYS:
+                raise
+            self._files.pipe_file(key, data)
 
     def _key(self, digest: str) -> str:
         return f"{self._root}/{digest[:2]}/{digest[2:]}"
@@ -156,17 +173,23 @@ class Bucket:
         raise InfrastructureError(f"{self.place}: does not answer as it should ({reason})") from failure
 
 
-def _open(url: str) -> tuple[Any, str]:
-    """The file system and the path in it."""
+def split_url(url: str) -> SplitResult:
+    """Raises: UserError where it can be no place; the URL itself is not repeated there, as it may hold a password."""
     try:
         parts = urlsplit(url)
-        named = parts.username is not None or parts.password is not None or parts.query or parts.fragment
-    except ValueError as error:
-        raise UserError(f"{url}: is no URL ({error}); write PROTOCOL://BUCKET/PATH") from None
-    if named or "::" in url or not parts.netloc:
+        more = parts.username is not None or parts.password is not None or parts.query or parts.fragment
+    except ValueError:
+        raise UserError("objects: this is no URL; write PROTOCOL://BUCKET/PATH, without brackets") from None
+    if more or "::" in url or not (parts.netloc or parts.scheme == "file"):
         raise UserError(
             "objects: a URL is PROTOCOL://BUCKET/PATH and nothing else; keys and settings come from the environment"
         )
+    return parts
+
+
+def _open(url: str) -> tuple[Any, str]:
+    """The file system and the path in it."""
+    parts = split_url(url)
     options = OPTIONS.get(parts.scheme, {})
     for name in LOGGERS:
         logging.getLogger(name).addHandler(logging.NullHandler())

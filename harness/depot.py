@@ -9,11 +9,11 @@ import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from harness.errors import StoreDamagedError, UserError
-from harness.objects import Objects
-from harness.trees import copy_tree, remove_tree, share_file
+from harness.atomic import write_atomic
+from harness.errors import ObjectMissingError, StoreDamagedError, UserError
+from harness.objects import Objects, side_by_side
+from harness.trees import copy_tree, list_tree, remove_tree, share_file
 from harness.weights import Weights, rewritten
 
 ROOM_BYTES = 1 << 20
@@ -25,6 +25,10 @@ PLAIN, EXECUTABLE = 0o444, 0o555
 """The modes of kept files: everybody may read and nobody write, whatever the participant's own modes were."""
 
 
+class CodeLostError(ObjectMissingError):
+    """Kept code is no longer whole on this machine; `keep_code` and `take_code` make it anew."""
+
+
 class Depot:
     """A folder of one machine. Several processes of it may share one, and any number of threads.
 
@@ -34,8 +38,8 @@ class Depot:
     def __init__(self, path: Path, objects: Objects) -> None:
         """Raises: OSError where the folder cannot be made."""
         self.path, self.objects = path, objects
-        self.work, self.code = path / "work", path / "code"
-        for folder in (self.work, self.code):
+        self.work, self.code, self.listings = path / "work", path / "code", path / "listings"
+        for folder in (self.work, self.code, self.listings):
             folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -103,19 +107,48 @@ class Depot:
         """An own copy of a submission, so that nobody can change it during a run.
 
         Weights from elsewhere become files of the copy, as links where that is safe. A link shows what is written
-        into the file that it was made from, so they are looked at each time, and a spoilt copy is made anew.
-        Raises: UserError where weights changed just now.
+        into the file that it was made from, so they are looked at each time, and a spoilt copy is made anew, as is
+        one of which a part is gone. Raises: UserError where weights changed just now.
         """
         kept = self.code / digest
         foreign = [one for one in weights if one.path != folder / one.place]
         placed = [one.within(kept) for one in weights]
-        if kept.exists() and rewritten(placed):
-            remove_tree(kept)
-        if not kept.exists():
-            self._copy_code(folder, foreign, kept)
-            if changed := rewritten(placed):
-                raise UserError(f"the weights {', '.join(changed)} changed while they were read; run again")
+        with self._code_lock():
+            if self._state(kept) is None or rewritten(placed):
+                self._copy_code(folder, foreign, kept)
+                if changed := rewritten(placed):
+                    raise UserError(f"the weights {', '.join(changed)} changed while they were read; run again")
         return kept
+
+    @contextmanager
+    def unharmed(self, kept: Path) -> Iterator[None]:
+        """Kept code is whole before and after the block, and the same: what is gone is not the submission's fault.
+
+        Raises: CodeLostError. A machine's cleaner may take files from its disk, one by one.
+        """
+        before = self._state(kept)
+        if before is None:
+            raise CodeLostError(f"{kept}: a part of this copy of a submission is gone")
+        yield
+        if self._state(kept) != before:
+            raise CodeLostError(f"{kept}: a part of this copy of a submission is gone since the call began")
+
+    def _state(self, kept: Path) -> tuple[int, int] | None:
+        """What tells kept code from another copy; None where its names, sizes and modes are not those that it had."""
+        try:
+            if json.loads((self.listings / kept.name).read_bytes()) != list_tree(kept):
+                return None
+            status = kept.stat()
+        except (OSError, ValueError):
+            return None
+        return status.st_ino, status.st_ctime_ns
+
+    @contextmanager
+    def _code_lock(self) -> Iterator[None]:
+        """One at a time makes code on this machine, and who waited finds it made."""
+        with (self.path / "code.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _copy_code(self, folder: Path, foreign: Iterable[Weights], kept: Path) -> None:
         with self._new_code(kept) as tree:
@@ -129,50 +162,55 @@ class Depot:
 
     @contextmanager
     def _new_code(self, kept: Path) -> Iterator[Path]:
-        """A path for a tree that becomes `kept` as a whole after the block, unless another process was quicker."""
+        """A path for a tree that becomes `kept` as a whole after the block, whatever is left there of another."""
         with self._folder_in(self.code, f".{secrets.token_hex(8)}") as temporary, self._room():
             yield temporary / "tree"
-            try:
-                os.rename(temporary / "tree", kept)
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
+            listing = json.dumps(list_tree(temporary / "tree"))
+            write_atomic(self.listings / kept.name, listing, durable=False)
+            remove_tree(kept)
+            os.rename(temporary / "tree", kept)
 
     def share_code(self, kept: Path) -> str:
         """Makes objects of the files of kept code, and one of the list of them; the digest of that is returned.
 
         What is there already is not sent again. Raises: UserError for anything but plain files and folders.
         """
-        files: dict[str, list[Any]] = {}
-        folders: list[str] = []
-        for path in sorted(kept.rglob("*")):
-            name = path.relative_to(kept).as_posix()
+        paths = {path.relative_to(kept).as_posix(): path for path in sorted(kept.rglob("*"))}
+        for path in paths.values():
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 raise UserError(f"{path}: is no plain file; only such can be brought to other machines")
-            if path.is_dir():
-                folders.append(name)
-            else:
-                files[name] = [self.objects.add_file(path), bool(path.stat().st_mode & 0o100)]
-        listing = {"kind": "tree", "folders": folders, "files": files}
+        folders = [name for name, path in paths.items() if path.is_dir()]
+        files = [name for name, path in paths.items() if path.is_file()]
+        sent = side_by_side(lambda name: self._share_file(paths[name]), files)
+        listing = {"kind": "tree", "folders": folders, "files": dict(zip(files, sent, strict=True))}
         return self.objects.add(json.dumps(listing, sort_keys=True).encode())
+
+    def _share_file(self, path: Path) -> tuple[str, bool]:
+        """Its digest, and whether it is executable."""
+        return self.objects.add_file(path), bool(path.stat().st_mode & 0o100)
 
     def take_code(self, tree: str, name: str) -> Path:
         """The code that `share_code` named `tree`, as the folder `name` of `code`: whole or not at all.
 
-        Several processes may take the same at once. Raises: StoreDamagedError where a part of it is missing or
-        damaged, or where `tree` is none.
+        tree: "" where it can only be there. Several processes may take the same at once. Raises: StoreDamagedError
+        where a part of the tree is missing or damaged, or where it is none.
         """
         kept = self.code / name
-        if not kept.exists():
-            folders, files = _listing(self.objects.read(tree), tree)
-            self.objects.bring(digest for digest, _ in files.values())
-            with self._new_code(kept) as root:
-                for folder in (root, *(root / one for one in folders)):
-                    folder.mkdir(parents=True, exist_ok=True)
-                    folder.chmod(0o755)
-                for place, (digest, executable) in files.items():
-                    self._put_file(digest, root / place, executable)
+        if tree and self._state(kept) is None:
+            with self._code_lock():
+                if self._state(kept) is None:
+                    self._fetch_code(tree, kept)
         return kept
+
+    def _fetch_code(self, tree: str, kept: Path) -> None:
+        folders, files = _listing(self.objects.read(tree), tree)
+        self.objects.bring(digest for digest, _ in files.values())
+        with self._new_code(kept) as root:
+            for folder in (root, *(root / one for one in folders)):
+                folder.mkdir(parents=True, exist_ok=True)
+                folder.chmod(0o755)
+            for place, (digest, executable) in files.items():
+                self._put_file(digest, root / place, executable)
 
     def _put_file(self, digest: str, target: Path, executable: bool) -> None:
         """A link where that can be: weights are large, and an object is a file that nobody may write, too."""

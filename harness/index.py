@@ -10,7 +10,17 @@ import numpy as np
 
 from harness.database import PIECE, Database, pieces
 from harness.records import ImageAudit, Outcome, Role, Verdict, WorkUnit
-from harness.rows import Audits, Labels, Numbers, fault_of, pack_answers, pack_audits, unpack_answers, unpack_audits
+from harness.rows import (
+    Audits,
+    Labels,
+    Numbers,
+    fault_of,
+    pack_answers,
+    pack_audits,
+    unpack_answers,
+    unpack_audits,
+    unpack_numbers,
+)
 
 SCHEMA_VERSION = 2
 
@@ -92,6 +102,12 @@ class Index(Database):
             found = self._find("SELECT value, number FROM images WHERE value", values)
         return np.array([found.get(value, 0) for value in values], dtype=np.uint32)
 
+    def numbers_from(self, first: int) -> dict[bytes, int]:
+        """The numbers of all images whose digests begin with this byte."""
+        with self._reading():
+            between = bytes([first]), bytes([first]) + b"\xff" * 31
+            return dict(self._database.execute("SELECT value, number FROM images WHERE value BETWEEN ? AND ?", between))
+
     def digests(self, numbers: Numbers) -> list[str]:
         """The digests of images, in this order. Raises: UserError where the index has lost one."""
         wanted: list[int] = numbers.tolist()
@@ -116,10 +132,18 @@ class Index(Database):
         that counts). Of an image that stands there twice the last one holds.
         """
         with self._reading():
-            number = self._player(player)
-            first, last = number << CALL_BITS, ((number + 1) << CALL_BITS) - 1
-            query = "SELECT rows FROM answers WHERE place BETWEEN ? AND ? ORDER BY place"
-            return unpack_answers(rows for (rows,) in self._database.execute(query, (first, last)))
+            return unpack_answers(self._answers(player))
+
+    def answered(self, player: str) -> Numbers:
+        """The numbers alone: which images this defense was ever asked about."""
+        with self._reading():
+            return unpack_numbers(self._answers(player))
+
+    def _answers(self, player: str) -> Iterator[bytes]:
+        number = self._player(player)
+        first, last = number << CALL_BITS, ((number + 1) << CALL_BITS) - 1
+        query = "SELECT rows FROM answers WHERE place BETWEEN ? AND ? ORDER BY place"
+        return (rows for (rows,) in self._database.execute(query, (first, last)))
 
     def made(self, keys: Iterable[str]) -> Iterator[tuple[str, Audits]]:
         """What attacks' calls produced: of those of these work units that have an outcome, in any order."""
@@ -268,7 +292,7 @@ class Index(Database):
 
 def _call_record(row: tuple[Any, ...], player: str) -> CallRecord:
     key, role, _, label, verdict, exit_code, seconds, peak_memory, images, faults, *rest = row
+    counted = {} if faults == "{}" else json.loads(faults)
     return CallRecord(
-        key.hex(), Role(role), player, label, Verdict(verdict), exit_code, seconds, peak_memory, images,
-        json.loads(faults), *rest,
+        key.hex(), Role(role), player, label, Verdict(verdict), exit_code, seconds, peak_memory, images, counted, *rest
     )  # fmt: skip

@@ -29,10 +29,9 @@ def take_in_images(dataset: Dataset, store: Store, pixels: Executor) -> tuple[tu
     """
     size = size_of(dataset)
     sources = _gather(pixels, _digest, dataset.pictures)
-    present = set(store.objects.digests())
-    known = {
-        source: canonical for source, canonical in store.index.canonical_of(sources).items() if canonical in present
-    }
+    made_before = store.index.canonical_of(sources)
+    present = set(made_before.values()).intersection(store.objects.digests())  # of which there may be millions
+    known = {source: canonical for source, canonical in made_before.items() if canonical in present}
     unknown = [pair for pair in zip(dataset.pictures, sources, strict=True) if pair[1] not in known]
     made = _gather(pixels, lambda pair: _canonicalise(store, pair[0], pair[1], size), unknown)
     store.index.add_sources(made)

@@ -1,7 +1,7 @@
 """What of a round is known already, and the agenda of what is left of it."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,7 @@ from harness.rows import Numbers
 from harness.schedule import Agenda, AttackTask
 from harness.store import Store
 
-PIECE = 10_000
-"""Objects that are looked up together: there may be millions."""
+DIGEST_BYTES = 32
 
 
 def known_attack_calls(round_: Round, store: Store) -> dict[str, Numbers]:
@@ -26,11 +25,19 @@ def known_attack_calls(round_: Round, store: Store) -> dict[str, Numbers]:
 
 
 def _images_there(store: Store) -> npt.NDArray[np.bool_]:
-    """By the image's number, whether its object is in the store."""
+    """By the image's number, whether its object is in the store.
+
+    There may be millions of either, in no order: those with one first byte are compared at a time.
+    """
     there = np.zeros(store.index.last_image + 1, dtype=np.bool_)
-    digests = store.objects.digests()
-    while piece := list(islice(digests, PIECE)):
-        there[store.index.numbers(piece)] = True
+    objects = [bytearray() for _ in range(256)]
+    for digest in store.objects.digests():
+        value = bytes.fromhex(digest)
+        objects[value[0]] += value
+    for first, values in enumerate(objects):
+        numbers = store.index.numbers_from(first)
+        found = (bytes(values[start : start + DIGEST_BYTES]) for start in range(0, len(values), DIGEST_BYTES))
+        there[[numbers[value] for value in found if value in numbers]] = True
     return there
 
 
@@ -44,16 +51,20 @@ def make_agenda(
     seeds = [player.seed for player in defenses]
     agenda = Agenda(len(round_.images), round_.batch_size, len(attacks), seeds, all_versions=all_versions)
     for number, player in enumerate(defenses):
-        agenda.know(number, store.index.answers(player.key)[0])
+        agenda.know(number, store.index.answered(player.key))
     clean = store.index.add_images(image.clean for image in round_.images)
     agenda.offer(np.arange(len(clean)), clean)
     made, planned = known_attack_calls(round_, store), set()
-    for key, task in _attack_tasks(round_):
-        if key in made:
-            agenda.offer(np.asarray(task.pictures), made[key])
-        elif key not in planned:  # two names may stand for one and the same attack; it is called once
-            planned.add(key)
-            agenda.add_attack(task)
+    for _, tasks in groupby(_attack_tasks(round_), lambda one: (one[1].attack, one[1].epsilon)):
+        pictures, images = [clean[:0]], [clean[:0]]
+        for key, task in tasks:
+            if key in made:
+                pictures.append(np.asarray(task.pictures))
+                images.append(made[key])
+            elif key not in planned:  # two names may stand for one and the same attack; it is called once
+                planned.add(key)
+                agenda.add_attack(task)
+        agenda.offer(np.concatenate(pictures), np.concatenate(images))
     return agenda
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.assembly import AuditTable, count_faults, image_budgets
+from harness.assembly import AttackAudits, Measures, count_faults, image_budgets
 from harness.round import Round
-from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, Points, ScoreTable, count_points, ranks
+from harness.scoring import POLICIES, UNKNOWN, Flags, Points, ScoreTable, add_up, count_points, ranks
 from harness.statistics.bootstrap import CONFIDENCE, DRAWS, Weights, draw_images, ratios
 from harness.statistics.difficulty import label_suspects, undefended
 from harness.statistics.game import bradley_terry, solve_game
@@ -43,9 +43,11 @@ Extras = Callable[[int], Row]
 """What the rows of one role have besides what all have, by the submission's position in the table."""
 
 
-def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rules: str) -> Row:
+def build_leaderboard(round_: Round, table: ScoreTable, audits: AttackAudits, rules: str) -> Row:
     """Ranks the round under `rules`. Scores are counts; `normalised` is their share of what was possible."""
-    points, missing = count_points(table, rules), table.holes
+    points = count_points(table, rules)
+    holes = _holes(table, points)
+    missing = sum(hole["missing_answers"] for hole in holes)
     weights, budgets = draw_images(len(table.images), round_.seed), image_budgets(round_)
     defenses = defense_wins(table, points)
     untargeted, targeted = (attack_wins(table, points, targeted=kind) for kind in (False, True))
@@ -54,7 +56,7 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
         "tournament": round_.tournament,
         "complete": missing == 0,
         "missing_answers": missing,
-        "holes": _holes(table),
+        "holes": holes,
         "rules": rules,
         "missing_output_policy": POLICIES[rules],
         "dataset": {"name": round_.dataset, "digest": round_.dataset_digest, "images": len(table.images)},
@@ -62,7 +64,7 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
         "seed": round_.seed,
         "intervals": {"confidence": CONFIDENCE, "draws": DRAWS, "method": INTERVALS, "worst_case": WORST_CASES},
         "tiers": {"alpha": ALPHA, "method": TIERS},
-        "defenses": _rows(defenses, weights, budgets, _of_defense(round_, table, defenses, weights)),
+        "defenses": _rows(defenses, weights, budgets, _of_defense(round_, points, defenses, weights)),
         "attacks": _rows(untargeted, weights, budgets, _of_attack(round_, audits, untargeted, weights, first=0)),
         "targeted_attacks": _rows(
             targeted, weights, budgets, _of_attack(round_, audits, targeted, weights, first=table.untargeted)
@@ -74,9 +76,10 @@ def build_leaderboard(round_: Round, table: ScoreTable, audits: AuditTable, rule
     }
 
 
-def _holes(table: ScoreTable) -> list[Row]:
+def _holes(table: ScoreTable, points: Points) -> list[Row]:
     """Which answers are not known: how many of each pair that lacks some; attack None: on the clean images."""
-    unknown = np.vstack([(table.clean == UNKNOWN).sum(axis=1), table.count(UNKNOWN)])
+    asked = len(table.epsilons) * len(table.images)
+    unknown = np.vstack([(table.clean == UNKNOWN).sum(axis=1), asked - points.known.counts().sum(axis=1)])
     attacks = (None, *table.attacks)
     return [
         {"attack": attacks[row], "defense": table.defenses[column], "missing_answers": int(unknown[row, column])}
@@ -146,9 +149,9 @@ def _against(wins: Wins, weights: Weights, budgets: npt.NDArray[np.int16]) -> Co
     }
 
 
-def _of_defense(round_: Round, table: ScoreTable, wins: Wins, weights: Weights) -> Extras:
-    clean = ratios(wins.clean_correct, np.ones(len(table.images)), weights)
-    missing = table.count(NO_ANSWER).sum(axis=0)
+def _of_defense(round_: Round, points: Points, wins: Wins, weights: Weights) -> Extras:
+    clean = ratios(wins.clean_correct, np.ones(len(round_.images)), weights)
+    missing = points.silent.sum(axis=0)
     return lambda number: {
         "submission": round_.defenses[number].submission,
         "clean_accuracy": _estimate(clean[number]),
@@ -156,23 +159,22 @@ def _of_defense(round_: Round, table: ScoreTable, wins: Wins, weights: Weights) 
     }
 
 
-def _of_attack(round_: Round, audits: AuditTable, wins: Wins, weights: Weights, first: int) -> Extras:
+def _of_attack(round_: Round, audits: AttackAudits, wins: Wins, weights: Weights, first: int) -> Extras:
     """first: the position of the kind's first attack among all."""
-    right = wins.clean_correct
-    won = [(one & right[:, None, :]).sum(axis=(0, 1)) for one in wins.won]
+    right, taken = wins.clean_correct, audits.valid
+    won = [add_up(wins.won[number] & right[:, None, :]).sum(axis=0) for number in range(len(wins.names))]
     shares = ratios(np.reshape(won, (-1, right.shape[1])), right.sum(axis=0) * wins.won.shape[2], weights)
     return lambda number: {
         "submission": round_.attacks[first + number].submission,
         "success_where_clean_correct": _estimate(shares[number]),
-        "perturbation": _perturbation(audits, first + number),
-        "faults": count_faults(audits.faults[first + number]),
+        "perturbation": _perturbation(audits.measures_of(first + number), taken[first + number]),
+        "faults": count_faults(audits.faults_of(first + number)),
     }
 
 
-def _perturbation(audits: AuditTable, attack: int) -> Row:
+def _perturbation(measured: Measures, taken: Flags) -> Row:
     """Means over the images that were taken, on the 0..255 scale; the raw maximum is over all of them."""
-    taken = (audits.digests[attack] != "") & (audits.faults[attack] == "")
-    measures = {name: values[attack][taken] for name, values in audits.measures.items()}
+    measures = {name: values[taken] for name, values in measured.items()}
     if not taken.any():
         return {}
     means = {f"mean_{name}": _share(measures[name].mean()) for name in ("linf", "l2")}
@@ -201,19 +203,16 @@ def _game(wins: Wins) -> Row | None:
 
 
 def _images(table: ScoreTable, points: Points) -> Row:
-    """An answer that is not known yet loses no image."""
     suspects = label_suspects(table.clean, table.true_labels)
-    held = points.correct | (table.labels == UNKNOWN) if table.holes else points.correct
     return {
-        "undefended": [table.images[image] for image in undefended(held)],
+        "undefended": [table.images[image] for image in undefended(points.correct, points.known)],
         "label_suspects": [asdict(one) | {"image": table.images[one.image]} for one in suspects],
     }
 
 
 def _matrices(table: ScoreTable, points: Points) -> Row:
     """Counts over images and epsilons, rows attacks, columns defenses, as in the 2017 toolkit's files."""
-    correct = points.correct.sum(axis=(1, 3))
-    hits = points.hit.sum(axis=(1, 3))
+    correct, hits = (bits.counts().sum(axis=1) for bits in (points.correct, points.hit))
     return {
         "accuracy_on_attacks": correct[: table.untargeted].tolist(),
         "accuracy_on_targeted_attacks": correct[table.untargeted :].tolist(),

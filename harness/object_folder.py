@@ -69,9 +69,8 @@ class FolderObjects:
             yield temporary
             temporary.chmod(0o444)  # whatever the umask: a container's user has to read it
             os.replace(temporary, target)
-        except BaseException:
+        finally:  # also when all went well: where both are links to one file, both stay
             temporary.unlink(missing_ok=True)
-            raise
 
     def read(self, digest: str) -> bytes:
         try:
@@ -135,10 +134,9 @@ class FolderObjects:
     def remove(self, digests: Iterable[str]) -> int:
         return sum(_unlink(self.path_of(digest)) for digest in digests)
 
-    def clear(self, folder: str) -> None:
-        """Removes all objects whose digests begin with these two characters."""
-        for path in self.path.glob(f"{folder}/[!.]*"):
-            _unlink(path)
+    def clear(self, folder: str) -> int:
+        """Removes all objects whose digests begin with these two characters; how many bytes they had is returned."""
+        return sum(_unlink(path) for path in self.path.glob(f"{folder}/[!.]*"))
 
     def remove_damaged(self) -> int:
         self._sound.clear()
@@ -160,14 +158,31 @@ class FolderObjects:
         except FileNotFoundError:
             return None
 
-    def write_note(self, name: str, data: bytes) -> None:
-        write_atomic(self.path / name, data)
+    def add_note(self, name: str, data: bytes) -> None:
+        whole = self.path / f".{name}.{secrets.token_hex(6)}"
+        write_atomic(whole, data)
+        try:
+            with suppress(FileExistsError):
+                _name_once(whole, self.path / name)
+        finally:
+            whole.unlink()
 
     def _size(self, digest: str) -> int | None:
         try:
             return self.path_of(digest).stat().st_size
         except FileNotFoundError:
             return None
+
+
+def _name_once(whole: Path, target: Path) -> None:
+    """Gives a file a second name. Raises: FileExistsError where that is taken."""
+    try:
+        os.link(whole, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no links on this file system
+        with target.open("xb") as file:
+            file.write(whole.read_bytes())
 
 
 def _unlink(path: Path) -> int:

@@ -1,17 +1,19 @@
 """Objects: bytes that are found by their digest, at a place that one machine has or that several reach."""
 
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from harness.bucket import STREAMS, Bucket
+from harness.bucket import STREAMS, Bucket, split_url
 from harness.digest import digest_file
 from harness.errors import NO_SPACE, EngineUnavailableError, InfrastructureError, StoreDamagedError, UserError
 from harness.object_folder import FolderObjects, damaged, missing
@@ -31,7 +33,11 @@ SOME = 1024
 SPARE_BYTES = 2 << 30
 """A cache gives way when its disk has less than this free, until there is twice that."""
 
+Item = TypeVar("Item")
 Made = TypeVar("Made")
+
+_suspects: set[str] = set()
+"""Places behind a network at which this process met a damaged object before."""
 
 
 class Place(Protocol):
@@ -64,8 +70,8 @@ class Place(Protocol):
     def read_note(self, name: str) -> bytes | None:
         """A small file beside the objects, None where there is none."""
 
-    def write_note(self, name: str, data: bytes) -> None:
-        """Makes or replaces one."""
+    def add_note(self, name: str, data: bytes) -> None:
+        """Makes one where there is none; of several who do it at once, one succeeds. Read it to see who."""
 
 
 class Origin(Place, Protocol):
@@ -88,16 +94,19 @@ class Objects(Place, Protocol):
         """Makes `target` a file of these bytes, which may be changed. Raises: StoreDamagedError."""
 
     def bring(self, digests: Iterable[str]) -> None:
-        """Has these on this machine's own disk, several at a time. Raises: StoreDamagedError."""
+        """Has these on this machine's own disk, several at a time. Raises: StoreDamagedError, after a look at all."""
 
     def remove_damaged(self) -> int:
-        """Reads every object and removes those that are not what their names say; how many is returned."""
+        """After one was found: removes all others that are not what their names say; how many is returned.
+
+        Over a network this begins when a process asks for the second time: before, that one may be the only one.
+        """
 
 
 class RemoteObjects:
     """Objects at a place that several machines reach, and a folder of this machine where those lie that it used.
 
-    The cache may be deleted at any time, and gives way by itself when its disk gets full.
+    What is in the cache may be deleted at any time, and gives way by itself when its disk gets full.
     """
 
     def __init__(self, origin: Origin, cache: FolderObjects, spare: int = SPARE_BYTES) -> None:
@@ -116,34 +125,49 @@ class RemoteObjects:
         return self._origin.add_file(path)
 
     def read(self, digest: str) -> bytes:
-        return self._take(digest, lambda: self._cache.read(digest))
+        return self._take(digest, lambda: self._cache.read(digest), Path.read_bytes)
 
     def link(self, digest: str, target: Path) -> None:
-        self._take(digest, lambda: self._cache.link(digest, target))
+        self._take(digest, lambda: self._cache.link(digest, target), lambda path: os.link(path, target))
 
     def copy(self, digest: str, target: Path) -> None:
-        self._take(digest, lambda: self._cache.copy(digest, target))
+        self._take(digest, lambda: self._cache.copy(digest, target), lambda path: shutil.copyfile(path, target))
 
     def bring(self, digests: Iterable[str]) -> None:
-        for _ in _side_by_side(self._bring, (digest for digest in digests if not self._cache.has(digest))):
-            pass
+        for fault in list(side_by_side(self._bring, (digest for digest in digests if not self._cache.has(digest)))):
+            if fault:
+                raise fault
 
-    def _take(self, digest: str, take: Callable[[], Made]) -> Made:
-        """What the cache has not, or has spoilt, is fetched."""
+    def _bring(self, digest: str) -> StoreDamagedError | None:
+        try:
+            with self._brought(digest):
+                return None
+        except StoreDamagedError as error:
+            return error
+
+    def _take(self, digest: str, take: Callable[[], Made], use: Callable[[Path], Made]) -> Made:
+        """What the cache has not, or has spoilt, is fetched, and used before it is the cache's, which may give way."""
         try:
             return take()
         except StoreDamagedError:
-            self._bring(digest)
-            return take()
+            with self._brought(digest) as path:
+                return use(path)
 
-    def _bring(self, digest: str) -> None:
-        """Raises: StoreDamagedError where it is missing, or twice came with another digest: then it is removed."""
+    @contextmanager
+    def _brought(self, digest: str) -> Iterator[Path]:
+        """A file of these bytes, which is the cache's after the block. Raises: as `_obtain`."""
         self._make_room()
         with self._cache.making(digest) as temporary:
-            if not (self._fetch(digest, temporary) or self._fetch(digest, temporary)):
-                self._origin.remove([digest])
-                raise damaged(digest)
+            self._obtain(digest, temporary)
+            temporary.chmod(0o444)
+            yield temporary
         self._cache.found_sound(digest)
+
+    def _obtain(self, digest: str, target: Path) -> None:
+        """Raises: StoreDamagedError where it is missing, or twice came with another digest: then it is removed."""
+        if not (self._fetch(digest, target) or self._fetch(digest, target)):
+            self._origin.remove([digest])
+            raise damaged(digest)
 
     def _fetch(self, digest: str, target: Path) -> bool:
         """Whether it came with its own digest."""
@@ -155,13 +179,16 @@ class RemoteObjects:
         return digest_file(target) == digest
 
     def _make_room(self) -> None:
+        """As far as the cache can: the disk may be full of other things, or what it lets go of be linked elsewhere."""
         if _free(self._cache.path) >= self._spare:
             return
         with self._lock:
             for folder in islice(self._turn, FOLDERS):
-                if _free(self._cache.path) >= 2 * self._spare:
+                before = _free(self._cache.path)
+                if before >= 2 * self._spare:
                     break
-                self._cache.clear(folder)
+                if self._cache.clear(folder) and _free(self._cache.path) <= before:
+                    break
 
     def has(self, digest: str) -> bool:
         return self._origin.has(digest)
@@ -175,22 +202,23 @@ class RemoteObjects:
         return self._origin.remove(unwanted)
 
     def remove_damaged(self) -> int:
-        """All of them come over the network, past the cache."""
         self._cache.remove_damaged()
+        if isinstance(self._origin, FolderObjects):
+            return self._origin.remove_damaged()
+        if self.place not in _suspects:
+            _suspects.add(self.place)
+            return 0
         with TemporaryDirectory(dir=self._cache.path.parent, prefix=".look-") as folder:
-            look = partial(self._is_damaged, Path(folder))
-            return sum(_side_by_side(look, self._origin.digests()))
+            return sum(side_by_side(partial(self._is_damaged, Path(folder)), self._origin.digests()))
 
     def _is_damaged(self, folder: Path, digest: str) -> bool:
-        target = folder / digest
         try:
-            sound = self._fetch(digest, target)
+            self._obtain(digest, folder / digest)
         except StoreDamagedError:
-            return False  # somebody else removed it
-        target.unlink()
-        if not sound:
-            self._origin.remove([digest])
-        return not sound
+            return True
+        finally:
+            (folder / digest).unlink(missing_ok=True)
+        return False
 
     def remove_unfinished(self) -> int:
         return self._cache.remove_unfinished() + self._origin.remove_unfinished()
@@ -198,8 +226,8 @@ class RemoteObjects:
     def read_note(self, name: str) -> bytes | None:
         return self._origin.read_note(name)
 
-    def write_note(self, name: str, data: bytes) -> None:
-        self._origin.write_note(name, data)
+    def add_note(self, name: str, data: bytes) -> None:
+        self._origin.add_note(name, data)
 
 
 def open_objects(place: str, cache: Path) -> Objects:
@@ -216,10 +244,10 @@ def open_objects(place: str, cache: Path) -> Objects:
 
 
 def folder_of(place: str) -> Path | None:
-    """The folder that a place of objects is; None where it is another URL. Raises: UserError for another's file://."""
+    """The folder that a place of objects is; None where it is another URL. Raises: UserError for what is neither."""
     if "://" not in place:
         return Path(place)
-    parts = urlsplit(place)
+    parts = split_url(place)
     if parts.scheme != "file":
         return None
     if parts.netloc not in ("", "localhost"):
@@ -227,16 +255,26 @@ def folder_of(place: str) -> Path | None:
     return Path(unquote(parts.path))
 
 
-def claim(place: Place, owner: str) -> None:
-    """Raises: UserError where the place does not answer, or is another store's, whose clean-up would empty it."""
+def claim(place: Place, owner: str, *, used: bool = False) -> None:
+    """used: whether the store has objects there, so that a place without its note cannot be the one.
+
+    Raises: UserError where the place does not answer, is not that one, or is another store's, whose clean-up would
+    empty it.
+    """
     try:
-        if place.read_note(OWNER) is None:
-            place.write_note(OWNER, owner.encode())
         found = place.read_note(OWNER)
+        if found is None and not used:
+            place.add_note(OWNER, owner.encode())
+            found = place.read_note(OWNER)
     except (InfrastructureError, OSError) as error:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise UserError(f"{place.place}: cannot be written ({error.strerror}); make room and run again") from None
         raise UserError(f"{place.place}: no place for objects ({error}); mend its address, rights or server") from None
+    if found is None:
+        raise UserError(
+            f"{place.place}: has no {OWNER}, though this store has its objects there; mount or restore it, "
+            "or begin anew with another output"
+        )
     if found != owner.encode():
         raise UserError(f"{place.place}: holds the objects of another store ({OWNER} names it); choose another place")
 
@@ -249,9 +287,9 @@ def check_answers(place: Place) -> None:
         raise EngineUnavailableError(f"{place.place}: the objects do not answer ({error})") from None
 
 
-def _side_by_side(act: Callable[[str], Made], digests: Iterable[str]) -> Iterator[Made]:
-    """`act` of each, several at a time; of millions only some are in memory."""
-    rest = iter(digests)
+def side_by_side(act: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """`act` of each in this order, several at a time; of millions only some are in memory."""
+    rest = iter(items)
     with ThreadPoolExecutor(STREAMS) as pool:
         while some := list(islice(rest, SOME)):
             yield from pool.map(act, some)

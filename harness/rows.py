@@ -49,6 +49,11 @@ def unpack_answers(blobs: Iterable[bytes]) -> tuple[Numbers, Labels]:
     return rows["image"].astype(np.uint32), np.maximum(rows["label"], NO_ANSWER).astype(np.int32)
 
 
+def unpack_numbers(blobs: Iterable[bytes]) -> Numbers:
+    """Of the answers' images alone; a view of what was read. Raises: ValueError where these are no answers."""
+    return np.frombuffer(b"".join(blobs), dtype=ANSWER)["image"]
+
+
 def pack_audits(names: Sequence[int], images: Sequence[int], audits: Iterable[ImageAudit]) -> bytes:
     """names, images: the numbers of the audits' pictures and images."""
     rows = [

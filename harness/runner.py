@@ -119,13 +119,14 @@ class Runner:
 
     def _fill(self, executor: Executor) -> bool:
         """Gives every free slot something to do; False when there is nothing left to do or to wait for."""
-        self._slots = executor.free_slots + len(executor.running)
+        self._slots = max(1, executor.free_slots + len(executor.running))
         while executor.free_slots:
             call = self._next_call()
             if call is None:
                 break
             executor.submit(call)
-        return bool(executor.running or self._retries)
+        waiting = not self._agenda.is_empty()  # there may be no slot just now: machines come and go
+        return bool(executor.running or self._retries or waiting)
 
     def _patience(self, executor: Executor) -> float:
         """Seconds until there may be something new to do or to show; a retry that is due may wait for a slot."""

@@ -127,6 +127,10 @@ class Agenda:
             return self._ask(int(self._unasked.argmax()))
         return None
 
+    def is_empty(self) -> bool:
+        """Whether `take` has nothing to give now."""
+        return not self._attacks and not self._unasked.any()
+
     def settle(self, task: Task) -> None:
         """A task that was taken is over: recorded, or given up."""
         if isinstance(task, AttackTask):

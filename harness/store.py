@@ -15,7 +15,7 @@ from harness.atomic import write_atomic
 from harness.depot import Depot
 from harness.errors import UserError
 from harness.index import Index
-from harness.objects import claim, folder_of, open_objects
+from harness.objects import OWNER, claim, folder_of, open_objects
 from harness.trees import remove_tree
 
 ABOUT = """This folder is a store of the adversarial-harness: images and answers that were computed once.
@@ -33,12 +33,12 @@ class Store(Depot):
         """Opens the store at `path`, making it where there is none.
 
         objects: the place of its objects (see `objects.open_objects`); None: where they are, in the store itself at
-        first. Raises: UserError where it cannot be written, or has its objects elsewhere.
+        first. It is for life from the first `writing` on. Raises: UserError where the store cannot be written, has its
+        objects elsewhere, or there can be none.
         """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            place = _agreed_place(path, objects)
-            super().__init__(path, open_objects(place, path / "objects"))
+            super().__init__(path, open_objects(_agreed_place(path, objects), path / "objects"))
             if not (path / "README.txt").exists():
                 write_atomic(path / "README.txt", ABOUT)
         except OSError as error:
@@ -64,7 +64,7 @@ class Store(Depot):
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(f"{self.path}: another harness is at work on this store; wait for it to end") from None
-            claim(self.objects, self.identity)
+            self._take_place()
             self._clear_work()
             self.objects.remove_unfinished()
             try:
@@ -72,9 +72,20 @@ class Store(Depot):
             finally:  # again: what a killed harness left alive may have gone on writing until it was swept
                 self._clear_work()
 
+    def _take_place(self) -> None:
+        """The place is noted when it is known to be one, and ours: a slip of the pen is not for life."""
+        place, own = self.objects.place, self.objects.place == str(self.path / "objects")
+        _agreed_place(self.path, place)  # another process may have held the store since it was opened
+        claim(self.objects, self.identity, used=not own and self.index.last_image > 0)
+        if not own and not (self.path / PLACE).exists():
+            write_atomic(self.path / PLACE, place)
+
     def _clear_work(self) -> None:
         for leftover in (*self.work.iterdir(), *self.code.glob(".*")):
             remove_tree(leftover)
+        for listing in self.listings.iterdir():
+            if not (self.code / listing.name).exists():
+                listing.unlink()
 
     # --- rounds
 
@@ -95,15 +106,13 @@ class Store(Depot):
 
 
 def _agreed_place(store: Path, wanted: str | None) -> str:
-    """Where its objects are, which a store remembers for life. Raises: UserError where it has them elsewhere."""
-    own = str(store / "objects")
-    note = store / PLACE
+    """Where its objects are, or shall be. Raises: UserError where it has them elsewhere."""
+    own, note = str(store / "objects"), store / PLACE
     known = note.read_text() if note.exists() else own
     if wanted is None or _same(wanted, known):
         return known
-    if note.exists() or (store / "index.sqlite").exists():
+    if note.exists() or (store / "objects" / OWNER).exists():
         raise UserError(f"{store}: its objects are at {known} and not at {wanted}; name that, or another store")
-    write_atomic(note, wanted)
     return wanted
 
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import harness
 from harness import machine
-from harness.assembly import assemble, read_audits
+from harness.assembly import StoredAudits, assemble_in_file
 from harness.atomic import write_atomic
 from harness.config import Tournament
 from harness.dataset import Description, describe
@@ -59,14 +59,20 @@ class Result:
 
 @contextmanager
 def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Field, Ground]]:
-    """The store held for writing, the sandbox, the round resolved, and where it can be played."""
+    """A round that is ready to be played, and where it can be."""
+    with closing(open_ground(tournament)) as ground, resolved(tournament, audience, ground.has_gpus) as field:
+        yield field, ground
+
+
+@contextmanager
+def resolved(tournament: Tournament, audience: Audience, has_gpus: bool) -> Iterator[Field]:
+    """The store held for writing, the sandbox, and the round. has_gpus: whether calls may have one."""
     output = tournament.output
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{output}: the output folder cannot be made ({error.strerror}); choose another") from None
     with (
-        closing(open_ground(tournament)) as ground,
         closing(Store(tournament.store_path, tournament.objects)) as store,
         store.writing(),
         ThreadPoolExecutor(len(machine.usable_cores()), "pixels") as pixels,
@@ -79,9 +85,9 @@ def opened(tournament: Tournament, audience: Audience) -> Iterator[tuple[Field, 
         with closing(open_sandbox(name, setting)) as sandbox:
             if swept := sandbox.sweep() + sweep_workers(store, name, setting):
                 audience.say(f"removed {swept} that an earlier run left behind in the {name} sandbox")
-            prepared = prepare(tournament, store, sandbox, pixels, ground.has_gpus, audience.say)
+            prepared = prepare(tournament, store, sandbox, pixels, has_gpus, audience.say)
             store.index.add_built_images(setting.built)
-            yield Field(tournament, store, sandbox, prepared, pixels, audience.say), ground
+            yield Field(tournament, store, sandbox, prepared, pixels, audience.say)
 
 
 def sweep_workers(store: Store, name: str, setting: Setting) -> int:
@@ -154,8 +160,8 @@ def open_store(output: Path, round_: Round) -> Store:
 
 
 def _write(round_: Round, store: Store, output: Path, rules: str) -> Board:
-    audits = read_audits(round_, store.index)
-    table = assemble(round_, store.index, audits)
+    audits = StoredAudits(round_, store.index)
+    table = assemble_in_file(round_, store.index, audits, output)
     board = build_leaderboard(round_, table, audits, rules)
     write_results(output, round_, board, table, audits)
     return board

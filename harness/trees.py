@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -18,6 +19,18 @@ def copy_tree(source: Path, target: Path, *, link: bool = False) -> None:
     """Copies (or hard-links) just those files of a validated folder that its digest was made of."""
     ignore = shutil.ignore_patterns(*IGNORED_NAMES)
     shutil.copytree(source, target, ignore=ignore, symlinks=True, copy_function=os.link if link else shutil.copy2)
+
+
+def list_tree(folder: Path) -> dict[str, list[int]]:
+    """Everything below `folder`: relative name -> [mode, bytes], which are 0 for a folder. Links are not followed."""
+    found: dict[str, list[int]] = {}
+    for parent, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            path = os.path.join(parent, name)
+            status = os.lstat(path)
+            size = 0 if stat.S_ISDIR(status.st_mode) else status.st_size
+            found[os.path.relpath(path, folder)] = [status.st_mode, size]
+    return found
 
 
 def share_file(source: Path, target: Path) -> None:

@@ -10,11 +10,20 @@ from helpers import make_round, score_table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.assembly import assemble, count_faults, image_budgets, read_audits
+from harness.assembly import (
+    AUDIT_COLUMNS,
+    StoredAudits,
+    assemble,
+    assemble_in_file,
+    count_faults,
+    image_budgets,
+    read_audits,
+)
 from harness.digest import digest_value
 from harness.index import Index
+from harness.leaderboard import build_leaderboard
 from harness.records import Fault, ImageAudit, Limits, Outcome, Prediction, Role, Verdict, WorkUnit
-from harness.scoring import NO_ANSWER, UNKNOWN
+from harness.scoring import NO_ANSWER, UNKNOWN, let_go
 
 
 class Unit(WorkUnit):
@@ -92,7 +101,7 @@ def test_calls_that_were_not_made_leave_their_places_empty(index, round_):
     play(index, round_, skip={round_.attacks[0].units[1][0]})
     table = read_audits(round_, index)
     assert table.digests[0, 1].tolist() == ["", "", "", of("a0 1 i3"), of("clean i4")]
-    found = assemble(round_, index, table)
+    found = assemble(round_, index)
     assert found.valid[0, 1].tolist() == [False, False, False, True, False]
     assert (found.labels[0, 1, :, :3] == UNKNOWN).all()
 
@@ -102,7 +111,7 @@ def test_answers_find_their_places_by_the_images_digest(index, round_):
     answers = {"clean i0": 10, "clean i1": 11, "clean i2": None, "a0 0 i0": 12, "a2 1 i3": 13}
     given = tuple(Prediction(of(name), label) for name, label in answers.items())
     record(index, of("player of d1"), of("x"), predictions=given)
-    table = assemble(round_, index, read_audits(round_, index))
+    table = assemble(round_, index)
     assert table.clean.tolist() == [[UNKNOWN] * 5, [10, 11, NO_ANSWER, UNKNOWN, UNKNOWN]]
     assert table.labels[0, 0, 1].tolist() == [12, 11, NO_ANSWER, UNKNOWN, UNKNOWN]
     assert table.labels[2, 1, 1].tolist() == [UNKNOWN, 11, NO_ANSWER, 13, UNKNOWN]
@@ -110,8 +119,39 @@ def test_answers_find_their_places_by_the_images_digest(index, round_):
     assert table.valid[0, 0].tolist() == [True, False, True, True, False]
 
 
+def test_audits_are_the_same_when_each_attack_is_read_alone(index, round_):
+    play(index, round_, skip={round_.attacks[0].units[1][0]})
+    table, stored = read_audits(round_, index), StoredAudits(round_, index)
+    assert np.array_equal(stored.valid, table.valid)
+    for attack in range(len(round_.attacks)):
+        assert stored.digests_of(attack).tolist() == table.digests[attack].tolist()
+        assert stored.faults_of(attack).tolist() == table.faults[attack].tolist()
+        measures = stored.measures_of(attack)
+        assert all(np.array_equal(measures[name], table.measures[name][attack]) for name in AUDIT_COLUMNS)
+
+
+@pytest.mark.parametrize("attacks", [0, 1, 3])
+@pytest.mark.parametrize("defenses", [0, 2])
+def test_a_round_in_a_file_is_the_same_as_in_memory(index, tmp_path, attacks, defenses):
+    round_ = with_digests(make_round(score_table(np.zeros((attacks, 2, defenses, 5))), batch_size=3))
+    play(index, round_)
+    for number, defense in enumerate(round_.defenses):
+        asked = [image.clean for image in round_.images] + [of("a0 0 i0"), of("a1 1 i3")]
+        given = tuple(Prediction(digest, 1 + (number + place) % 3) for place, digest in enumerate(asked))
+        record(index, defense.player, of(f"call {number}"), predictions=given)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    audits = StoredAudits(round_, index)
+    whole, filed = assemble(round_, index), assemble_in_file(round_, index, audits, folder)
+    let_go(filed.labels)
+    assert list(folder.iterdir()) == []
+    assert (filed.labels.tolist(), filed.clean.tolist()) == (whole.labels.tolist(), whole.clean.tolist())
+    boards = build_leaderboard(round_, filed, audits, "fair"), build_leaderboard(round_, whole, audits, "fair")
+    assert boards[0] == boards[1] == build_leaderboard(round_, whole, read_audits(round_, index), "fair")
+
+
 def test_the_axes_are_the_rounds(index, round_):
-    table = assemble(round_, index, read_audits(round_, index))
+    table = assemble(round_, index)
     assert (table.attacks, table.untargeted, table.defenses) == (("a0", "a1", "a2"), 2, ("d0", "d1"))
     assert (table.epsilons, table.images) == (("4", "5"), ("i0", "i1", "i2", "i3", "i4"))
     assert table.labels.shape == (3, 2, 2, 5)
@@ -124,7 +164,7 @@ def test_the_axes_are_the_rounds(index, round_):
 def test_a_round_may_have_no_attacks_or_no_defenses(index, attacks, defenses):
     round_ = with_digests(make_round(score_table(np.zeros((attacks, 1, defenses, 2)))))
     play(index, round_)
-    table = assemble(round_, index, read_audits(round_, index))
+    table = assemble(round_, index)
     assert table.labels.shape == (attacks, 1, defenses, 2)
     assert table.holes == defenses * 2 * (attacks + 1)
 

@@ -347,7 +347,7 @@ def test_an_output_folder_behind_a_link_finds_its_store(here, run_main, capfd, t
     assert run_main("score", output) == 0
     capfd.readouterr()
     assert run_main("gc", output) == 0
-    assert "1 runs need 2 images; 0 images" in capfd.readouterr().out
+    assert "1 runs need 2 images; 0 other objects" in capfd.readouterr().out
 
 
 def test_plan_builds_no_dataset_and_run_does(here, run_main, capfd, tmp_path):

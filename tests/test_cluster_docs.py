@@ -54,5 +54,9 @@ def test_the_engine_of_a_worker_sees_its_work_folders_under_the_same_path():
         assert folder in {mount["mountPath"] for mount in container["volumeMounts"]}
 
 
+def test_the_operator_is_told_the_version_of_ray_that_the_image_has():
+    assert f"ray=={SPEC['rayVersion']}\n" in (ROOT / "constraints.txt").read_text()
+
+
 def test_the_script_for_slurm_parses():
     subprocess.run(["bash", "-n", CLUSTER / "slurm.sh"], check=True)

@@ -8,19 +8,22 @@ import shutil
 import stat
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from helpers import ROOT, write_submission
+from builders import first_pixel_dataset, read_index, write_tournament
+from helpers import ANSWER, COPY, ROOT, write_submission
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.atomic import write_atomic
-from harness.depot import Depot
+from harness.depot import CodeLostError, Depot
 from harness.digest import digest_bytes
 from harness.errors import StoreDamagedError, UserError
+from harness.object_folder import FolderObjects
 from harness.objects import open_objects
 from harness.weights import Weights
 
@@ -134,6 +137,83 @@ def test_code_whose_copy_fails_is_not_kept(depot, tmp_path):
     with pytest.raises(FileNotFoundError):
         depot.keep_code("digest", tmp_path / "absent")
     assert list(depot.code.iterdir()) == []
+
+
+HARMS = {
+    "a file is gone": lambda kept: (kept / "data/weights").unlink(),
+    "all in a folder is gone": lambda kept: shutil.rmtree(kept / "data"),
+    "all is gone": shutil.rmtree,
+    "a file is cut off": lambda kept: os.truncate(kept / "run.sh", 1),
+    "a mode is another": lambda kept: (kept / "run.sh").chmod(0o444),
+    "there is more": lambda kept: (kept / "more").touch(),
+    "a link stands for it": lambda kept: (kept / "run.sh").unlink() or (kept / "run.sh").symlink_to("data/weights"),
+}
+
+
+@pytest.fixture(params=HARMS)
+def harm(request):
+    return HARMS[request.param]
+
+
+def test_kept_code_of_which_a_part_is_gone_is_made_anew(depot, tmp_path, harm):
+    """A cleaner of old files takes them one by one."""
+    folder = write_submission(tmp_path / "sub", files={"data/weights": "1"})
+    kept = depot.keep_code("digest", folder)
+    before = read_tree(kept)
+    harm(kept)
+    assert depot.keep_code("digest", folder) == kept
+    assert read_tree(kept) == before
+    assert [path.name for path in depot.code.iterdir()] == ["digest"]
+
+
+def test_code_from_elsewhere_of_which_a_part_is_gone_is_made_anew(depot, elsewhere, tmp_path, harm):
+    kept = depot.keep_code("digest", write_submission(tmp_path / "sub", files={"data/weights": "1"}))
+    tree = depot.share_code(kept)
+    harm(elsewhere.take_code(tree, "digest"))
+    for _ in range(2):
+        with elsewhere.unharmed(elsewhere.take_code(tree, "digest")):
+            pass
+    assert read_tree(elsewhere.code / "digest") == read_tree(kept)
+
+
+def test_what_was_played_on_harmed_code_does_not_count(depot, tmp_path, harm):
+    folder = write_submission(tmp_path / "sub", files={"data/weights": "1"})
+    kept = depot.keep_code("digest", folder)
+    with depot.unharmed(kept), depot.unharmed(kept):
+        pass
+    with pytest.raises(CodeLostError, match="is gone since the call began"), depot.unharmed(kept):
+        harm(kept)
+    with (
+        pytest.raises(CodeLostError, match=f"{kept}: a part of this copy of a submission is gone"),
+        depot.unharmed(kept),
+    ):
+        pytest.fail("it is played")
+
+
+def test_nor_does_what_was_played_while_it_was_made_anew(depot, tmp_path, harm):
+    """Whoever else plays there may do that, and the call may have begun in between."""
+    folder = write_submission(tmp_path / "sub", files={"data/weights": "1"})
+    kept = depot.keep_code("digest", folder)
+
+    def harm_and_mend():
+        harm(kept)
+        depot.keep_code("digest", folder)
+
+    with pytest.raises(CodeLostError), depot.unharmed(kept):
+        harm_and_mend()
+
+
+def test_a_run_goes_on_with_code_that_is_made_anew(tmp_path, run_main):
+    """In mid-call a file goes that the submission needs."""
+    first_pixel_dataset(tmp_path / "dataset")
+    cleaner = f"[ -e {tmp_path}/done ] || {{ touch {tmp_path}/done; rm -f {tmp_path}/out/store/code/*/helper; }}"
+    program = f'#!/bin/sh\n./helper "$1" "$2" || exit 127\n{cleaner}\n'
+    folder = write_submission(tmp_path / "submissions/attack", "attack", program, files={"helper": COPY})
+    (folder / "helper").chmod(0o755)
+    write_submission(tmp_path / "submissions/defense", "defense", ANSWER % 1)
+    assert run_main("run", write_tournament(tmp_path / "tiny.yaml", batch_size=1, slots=1)) == 0
+    assert (tmp_path / "done").exists()
+    assert set(read_index(tmp_path / "out/store", "SELECT verdict FROM calls")) == {("ok",)}
 
 
 @pytest.fixture
@@ -305,6 +385,25 @@ def test_code_of_which_a_part_is_lost_is_not_taken(depot, elsewhere, tmp_path, l
     assert list(elsewhere.code.iterdir()) == []
     assert depot.share_code(depot.code / "kept") == tree
     assert (elsewhere.take_code(tree, "kept") / "b").read_bytes() == b"two"
+
+
+class Waiting(FolderObjects):
+    """Nothing is added before so many are on their way."""
+
+    def __init__(self, path, together):
+        super().__init__(path)
+        self._all_there = threading.Barrier(together, timeout=20)
+
+    def add_file(self, path):
+        self._all_there.wait()
+        return super().add_file(path)
+
+
+def test_files_are_shared_side_by_side(tmp_path):
+    depot = Depot(tmp_path / "here", Waiting(tmp_path / "shared", 8))
+    write_tree(depot.code / "kept", {str(number): (bytes([number]), number % 2 == 0) for number in range(8)})
+    tree = depot.share_code(depot.code / "kept")
+    assert read_tree(open_depot(tmp_path).take_code(tree, "kept")) == read_tree(depot.code / "kept")
 
 
 def test_a_link_is_not_shared(depot):

@@ -43,6 +43,22 @@ def index(tmp_path):
         yield index
 
 
+def test_which_images_a_defense_was_asked_about_is_told_without_its_answers(index):
+    assert index.answered(UNKNOWN).tolist() == []
+    for number, answers in enumerate((PREDICTIONS[:1], PREDICTIONS)):
+        unit = replace(DEFENSE, inputs=str(number))
+        index.record(unit, "d", outcome(unit, predictions=answers), "now")
+    assert index.answered(DEFENSE.player).tolist() == index.answers(DEFENSE.player)[0].tolist()
+
+
+def test_images_are_found_by_the_first_byte_of_their_digests(index):
+    digests = [f"{first:02x}" + rest * 31 for first in (0, 0x7F, 0x80, 0xFF) for rest in ("00", "7f", "ff")]
+    numbers = dict(zip(map(bytes.fromhex, digests), index.add_images(digests).tolist(), strict=True))
+    found = [index.numbers_from(first) for first in range(256)]
+    assert all(value[0] == first for first, images in enumerate(found) for value in images)
+    assert {value: number for images in found for value, number in images.items()} == numbers
+
+
 def test_what_an_attack_made_comes_back_in_order(index):
     index.record(ATTACK, "a", outcome(ATTACK, images=AUDITS), "now")
     assert index.audits(ATTACK.key) == list(AUDITS)

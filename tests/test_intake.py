@@ -109,6 +109,28 @@ def test_known_pictures_are_not_decoded_again_but_lost_ones_are(folder, store, m
     assert taken[2].clean in set(store.objects.digests())
 
 
+class Counted(str):
+    """A digest that knows how many there are."""
+
+    alive = most = 0
+
+    def __init__(self, *_):
+        Counted.alive += 1
+        Counted.most = max(Counted.most, Counted.alive)
+
+    def __del__(self):
+        Counted.alive -= 1
+
+
+def test_the_digests_of_other_objects_are_not_kept(folder, store, monkeypatch):
+    """The size of 2017 has 780,000 of them for 5,000 pictures."""
+    taken, _ = take_in(folder, store)
+    there = [*(image.clean for image in taken), *(digest_bytes(bytes([number])) for number in range(100))]
+    monkeypatch.setattr(store.objects, "digests", lambda: map(Counted, there))
+    assert take_in(folder, store)[0] == taken
+    assert Counted.most < 2 * len(taken)
+
+
 def test_a_picture_that_is_written_while_it_is_read_is_said_to_be(folder, images, store, monkeypatch):
     """Its digest and its pixels would be of two different files."""
     digest = intake.digest_bytes

@@ -21,7 +21,7 @@ LAYERS = (
     {"statistics.hardest"},
     {"statistics.curves"},
     # 1: what a stranger wrote, and the nouns of a round
-    {"config", "executors", "executors.cores", "executors.marks", "images", "submission", "validation"},
+    {"config", "executors", "executors.marks", "executors.ray_room", "images", "submission", "validation"},
     {"dataset", "executors.local"},
     {"predictions", "round"},
     {"plan"},
@@ -30,7 +30,9 @@ LAYERS = (
     # 2: where it runs and where it is kept
     {"index", "sandbox"},
     {
+        "executors.cores",
         "sandbox.docker_images",
+        "sandbox.environment",
         "sandbox.failure",
         "sandbox.held",
         "sandbox.launch",
@@ -44,8 +46,9 @@ LAYERS = (
     {"known"},
     {"assembly", "calls", "intake", "runner"},
     {"leaderboard", "preparation", "publish"},
-    {"executors.field", "executors.ray_archives", "executors.ray_node"},
-    {"executors.local_ground", "executors.ray_nodes"},
+    {"executors.field", "executors.ray_archives"},
+    {"executors.local_ground", "executors.ray_node"},
+    {"executors.ray_nodes"},
     {"executors.ray", "executors.ray_ground"},
     {"publish.cells", "publish.compare", "publish.provenance", "publish.similarity", "publish.slugs"},
     {"publish.costs", "publish.likeness", "publish.plots.labels", "publish.plots.style", "publish.plots.words"},

@@ -107,6 +107,28 @@ def test_an_object_that_was_cut_off_is_replaced_when_it_is_made_again(objects, t
     assert objects.read(digest) == b"good"
 
 
+def test_an_object_that_is_a_link_to_the_same_file_leaves_no_other_name(objects, tmp_path):
+    """As when two threads bring one object from a shared folder on the same disk."""
+    (tmp_path / "shared").write_bytes(b"x")
+    for _ in range(2):
+        with objects.making(digest_bytes(b"x")) as temporary:
+            os.link(tmp_path / "shared", temporary)
+    assert files_below(objects.path) == [objects.path_of(digest_bytes(b"x"))]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+def test_a_note_is_made_once_and_whole(objects, monkeypatch, links):
+    def refuse(source, target):
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    for data in (b"one", b"two"):
+        objects.add_note("note.txt", data)
+    assert objects.read_note("note.txt") == b"one"
+    assert [path.name for path in objects.path.iterdir()] == ["note.txt"]
+
+
 def test_a_link_is_the_object_itself(objects, tmp_path):
     digest = objects.add(b"x")
     objects.link(digest, tmp_path / "link.png")
@@ -148,5 +170,6 @@ def test_what_was_being_written_at_a_kill_is_none_and_is_removed_and_counted(obj
 def test_all_of_one_beginning_are_cleared(objects):
     digests = [objects.add(bytes([number])) for number in range(50)]
     begin = digests[0][:2]
-    objects.clear(begin)
+    assert objects.clear(begin) == sum(digest.startswith(begin) for digest in digests)
     assert set(objects.digests()) == {digest for digest in digests if not digest.startswith(begin)}
+    assert objects.clear(begin) == 0

@@ -8,12 +8,13 @@ import socketserver
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from helpers import ROOT
-from places import files_at, key_of, make_bucket, s3_server
+from places import files_at, key_of, make_bucket, overwrite, s3_server
 
 from harness import bucket, objects
 from harness.digest import digest_bytes
@@ -212,6 +213,23 @@ def test_a_connection_that_breaks_off_leaves_no_half_object(server, place, tmp_p
     assert list((tmp_path / "through").rglob(".*")) == []
 
 
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EINVAL], ids=["knows no such request", "names no condition"])
+def test_a_note_is_made_once_whatever_a_server_says_of_it(remote, monkeypatch, code):
+    """As servers do that are not Amazon's."""
+    files = type(files_at(remote.place)[0])
+    send = files.pipe_file
+
+    def answer(self, path, data, mode="overwrite"):
+        if mode == "create" and (code == errno.ENOSYS or self.exists(path)):
+            raise OSError(code, "no")
+        send(self, path, data)
+
+    monkeypatch.setattr(files, "pipe_file", answer)
+    for data in (b"one", b"two"):
+        remote.add_note("note.txt", data)
+    assert remote.read_note("note.txt") == b"one"
+
+
 # --- what comes over the way
 
 
@@ -288,6 +306,57 @@ def test_a_cache_gives_way_before_its_disk_is_full(tmp_path, disk, way):
         most = max(most, len(set(cache.digests())))
     assert 50 < most <= 91
     assert [machine.read(digest_bytes(blob)) for blob in blobs] == blobs, "the place still has them"
+
+
+@pytest.mark.parametrize("act", ["read", "link", "copy"])
+def test_a_cache_that_always_gives_way_takes_nothing_out_of_anybodys_hands(tmp_path, act):
+    """Machines of a full disk, side by side: each clears what the others just brought."""
+    origin = FolderObjects(tmp_path / "origin")
+    blobs = [bytes([number]) * 100 for number in range(60)]
+    digests = [origin.add(blob) for blob in blobs]
+    start = threading.Barrier(4)
+
+    def use(number):
+        machine = RemoteObjects(origin, FolderObjects(tmp_path / "cache"), spare=1 << 60)
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        start.wait()
+        for digest in digests:
+            if act == "read":
+                (folder / digest).write_bytes(machine.read(digest))
+            else:
+                getattr(machine, act)(digest, folder / digest)
+        return [(folder / digest).read_bytes() for digest in digests]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(use, range(4))) == [blobs] * 4
+    assert list((tmp_path / "cache").rglob(".*")) == []
+
+
+def test_a_cache_gives_way_only_while_that_brings_room(tmp_path, monkeypatch):
+    """The disk is full of other things, or what the cache lets go of is linked elsewhere."""
+    origin, cache = FolderObjects(tmp_path / "origin"), FolderObjects(tmp_path / "cache")
+    machine = RemoteObjects(origin, cache)
+    digests = [origin.add(bytes([number])) for number in range(40)]
+    machine.bring(digests)
+    begins = {digest[:2] for digest in digests}
+    monkeypatch.setattr(objects.os, "statvfs", lambda path: SimpleNamespace(f_bavail=0, f_frsize=1))
+    machine.add(b"more")
+    assert len(begins - {digest[:2] for digest in cache.digests()}) == 1
+
+
+def test_one_damaged_object_of_a_bucket_is_not_paid_for_with_all(remote, tmp_path, monkeypatch):
+    digests = [remote.add(bytes([number])) for number in range(20)]
+    overwrite(remote.place, key_of(digests[0]), b"evil")
+    fetched = []
+    fetch = bucket.Bucket.fetch
+    monkeypatch.setattr(bucket.Bucket, "fetch", lambda *given: fetched.append(given[1]) or fetch(*given))
+    machine = open_objects(remote.place, tmp_path / "other")
+    with pytest.raises(StoreDamagedError):
+        machine.bring(digests[:3])
+    machine.remove_damaged()
+    assert sorted(fetched) == sorted([digests[0], *digests[:3]])
+    assert set(machine.digests()) == set(digests[1:])
 
 
 def test_what_a_call_was_given_stays_when_the_cache_gives_way(tmp_path, disk):

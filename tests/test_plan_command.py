@@ -50,6 +50,17 @@ def test_without_a_cluster_nothing_is_foretold(place, capfd):
     assert "makespan" not in said
 
 
+def test_machines_that_are_described_need_not_be_there(place, capfd):
+    """Before anything is paid for, there is no cluster at the address that the round will be played at."""
+    text = (place / "t.yaml").read_text()
+    (place / "ray.yaml").write_text(f"{text}executor: ray\nray_address: localhost:1\n")
+    arguments = ["plan", str(place / "ray.yaml"), "--output", str(place / "untried")]
+    assert main([*arguments, "--cluster", "nodes=3,cpus=2"]) == 0
+    assert "cluster: 3 machines, 6 calls side by side" in capfd.readouterr().out
+    assert main(arguments) == 1
+    assert "localhost:1: nobody answers there" in capfd.readouterr().err
+
+
 def test_where_nothing_was_measured_there_are_only_limits(place, capfd):
     code, said = plan(place, capfd, "untried", "--cluster", "nodes=1,cpus=2,price=3.6")
     assert code == 0

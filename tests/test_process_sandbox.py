@@ -29,7 +29,8 @@ from helpers import ROOT
 from harness.errors import InfrastructureError
 from harness.records import Verdict
 from harness.sandbox import Setting
-from harness.sandbox.process import NO_CONTAINERS, Backend, environment_digest
+from harness.sandbox.environment import environment_digest
+from harness.sandbox.process import NO_CONTAINERS, Backend
 from harness.submission import UnavailableError, load_submission
 
 
@@ -67,7 +68,7 @@ def test_the_runtime_does_not_depend_on_the_folder_that_one_stands_in(tmp_path):
     """What is built in the working directory is found there as well as where it is installed."""
     (tmp_path / "pytest.egg-info").mkdir()
     (tmp_path / "pytest.egg-info/PKG-INFO").write_text(f"Name: pytest\nVersion: {pytest.__version__}\n")
-    program = "from harness.sandbox.process import environment_digest as digest; print(digest())"
+    program = "from harness.sandbox.environment import environment_digest as digest; print(digest())"
     here, there = (
         subprocess.run([sys.executable, "-c", program], cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)},
                        capture_output=True, text=True, check=True).stdout

@@ -90,12 +90,16 @@ class Machines:
         self.address = self._cluster.address
         self.nodes = {name: self.add(name) for name in "ab"}
 
-    def add(self, name, **variables):
+    def add(self, name, gpus=0, **variables):
         variables = self._environment | {"HARNESS_NODE_FOLDER": str(self.folder / name)} | variables
-        return self._cluster.add_node(num_cpus=2, env_vars=variables)
+        return self._cluster.add_node(num_cpus=2, num_gpus=gpus, env_vars=variables)
 
     def remove(self, name):
         self._cluster.remove_node(self.nodes.pop(name), allow_graceful=False)
+
+    def marks(self):
+        """Of the processes that play: what each of them starts carries one."""
+        return {path.name for path in self.folder.glob("*/*/alive/*")}
 
     def close(self):
         self._cluster.shutdown()
@@ -137,6 +141,7 @@ class Run:
 
     def __init__(self, round_, machines, name, **keys):
         self.output = round_ / name
+        self._machines, self.marks = machines, set()
         defaults = {"name": "ray", "output": name, "batch_size": 2, "executor": "ray", "ray_address": machines.address}
         self.path = write_tournament(round_ / f"{name}.yaml", **defaults | {"limits": {"cpus": 1}} | keys)
 
@@ -157,6 +162,7 @@ class Run:
     def recorded(self, calls):
         """Waits until so many calls are recorded."""
         wait_until(lambda: (self.output / "store/index.sqlite").exists() and self.ledger() >= calls, 60)
+        self.marks |= self._machines.marks()
 
     def ledger(self):
         with contextlib.suppress(Exception):  # it is being made
@@ -167,7 +173,8 @@ class Run:
         assert (self.output / "leaderboard.json").read_bytes() == reference
         rows = read_ledger(self.output / "store")
         assert len({key for key, _, _ in rows}) == len(rows)
-        assert_gone((self.output / "store/identity").read_text())
+        for mark in {(self.output / "store/identity").read_text(), *self.marks}:
+            assert_gone(mark)
 
 
 def playing():
@@ -211,8 +218,10 @@ def test_the_objects_do_not_answer_for_a_while(machines, round_, reference, serv
     with run.process() as process:
         run.recorded(3)
         server.stop()
-        time.sleep(3)
-        server.start()
+        try:
+            wait_until(lambda: read_index(run.output / "store", "SELECT * FROM attempts"), 60)
+        finally:
+            server.start()
         run.result(process)
     run.assert_same(reference)
 
@@ -241,6 +250,42 @@ def test_a_machine_is_lost_and_another_comes(machines, round_, reference):
         printed = run.result(process)
     run.assert_same(reference)
     assert " is gone" in printed
+
+
+def test_all_machines_are_lost_and_another_comes(machines, round_, reference):
+    run = Run(round_, machines, "alone")
+    names = sorted(machines.nodes)
+    with run.process() as process:
+        run.recorded(4)
+        for name in names:
+            machines.remove(name)
+        time.sleep(3)  # the driver finds nobody
+        machines.nodes |= {name: machines.add(name) for name in names}
+        printed = run.result(process)
+    run.assert_same(reference)
+    assert "no machine of the cluster is left to play on; waiting 5 minutes for one" in printed
+
+
+def test_calls_with_a_gpu_go_to_the_machine_that_has_one(machines, tmp_path):
+    """A GPU by Ray's books: nobody looks at it. As long as that machine cannot play, there is nobody for them."""
+    write_round(tmp_path)
+    for name in ("up", "far"):
+        about = tmp_path / "submissions" / name / "metadata.json"
+        about.write_text(json.dumps(json.loads(about.read_text()) | {"gpu": True}))
+    run = Run(tmp_path, machines, "mixed")
+    try:
+        machines.nodes["bad"] = machines.add("bad", gpus=1, HARNESS_NODE_FOLDER="/proc/nothing")
+        errors = refused(run)
+        machines.remove("bad")
+        machines.nodes["gpu"] = machines.add("gpu", gpus=1)
+        run.finish()
+    finally:
+        for name in {"bad", "gpu"} & machines.nodes.keys():
+            machines.remove(name)
+    assert "/proc/nothing" in errors.splitlines()[0]
+    assert errors.splitlines()[1].endswith("no machine that can play has one; mend one, or set gpu: false")
+    assert json.loads((run.output / "leaderboard.json").read_text())["complete"]
+    assert sorted(one["gpus"] for one in json.loads((run.output / "provenance.json").read_text())["nodes"]) == [0, 0, 1]
 
 
 def refused(run):
@@ -318,5 +363,4 @@ def test_containers_and_a_machine_without_an_engine(machines, round_, reference,
     run.assert_same(reference)
     assert "is left out: docker: no engine answers at unix:///nowhere" in printed
     left = docker_engine.containers.list(all=True, ignore_removed=True)
-    labels = {one.labels.get("adversarial-harness.store") for one in left}
-    assert not labels & {mark.name for mark in machines.folder.glob("*/*/alive/*")}
+    assert not {one.labels.get("adversarial-harness.store") for one in left} & run.marks

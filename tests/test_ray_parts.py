@@ -12,15 +12,20 @@ from hypothesis import strategies as st
 
 import harness
 from harness.config import Tournament
-from harness.errors import InfrastructureError, UserError
+from harness.errors import EngineUnavailableError, InfrastructureError, UserError
+from harness.executors import ray_nodes
 from harness.executors.cores import own_folder, take_cores
 from harness.executors.field import open_ground
 from harness.executors.marks import make_mark, sweep_marks
 from harness.executors.ray_archives import Archives
-from harness.executors.ray_node import Report
-from harness.executors.ray_nodes import MOST_FAILURES, Member, Needs, Nodes, State, _looker, room, unmet
+from harness.executors.ray_ground import PREFIX, _lock, _sweep_folders
+from harness.executors.ray_nodes import MOST_FAILURES, Nodes, _looker
+from harness.executors.ray_room import Member, Needs, Report, State, room, unmet
+from harness.sandbox import CallStoppedError
 
 GIB = 1 << 30
+
+NEVER = threading.Event()
 
 NEEDS = Needs(cpus=2, memory=4 * GIB, gpu_memory=None, gpus=False, others=True)
 
@@ -47,7 +52,7 @@ def test_nobody_has_a_core_of_another(tmp_path_factory, count, cores, calls):
     taken, most, lock = [], threading.Semaphore(side_by_side), threading.Lock()
 
     def call(number):
-        with most, take_cores(folder, own, count, cores) as held:
+        with most, take_cores(folder, own, count, cores, NEVER) as held:
             with lock:
                 assert len(held) == count
                 if count <= cores:
@@ -62,11 +67,18 @@ def test_nobody_has_a_core_of_another(tmp_path_factory, count, cores, calls):
 
 
 def test_a_machine_that_is_given_out_twice_shares_its_cores(tmp_path):
-    with take_cores(tmp_path, [0, 1], 2, 4) as first, take_cores(tmp_path, [0, 1], 2, 4) as second:
+    with take_cores(tmp_path, [0, 1], 2, 4, NEVER) as first, take_cores(tmp_path, [0, 1], 2, 4, NEVER) as second:
         assert sorted(first) == sorted(second) == [0, 1]
 
 
 # --- marks
+
+
+def test_a_call_that_is_stopped_does_not_wait_for_cores(tmp_path):
+    stop = threading.Event()
+    stop.set()
+    with take_cores(tmp_path, [0], 1, 1, NEVER), pytest.raises(CallStoppedError), take_cores(tmp_path, [0], 1, 1, stop):
+        pytest.fail("there was one core")
 
 
 def test_a_folder_that_somebody_else_made_is_not_ours(tmp_path):
@@ -146,14 +158,14 @@ def test_a_share_of_a_gpu_is_one_of_the_smallest_and_never_too_small():
         ),
         (
             {"gpus": True, "others": False},
-            "no machine of the cluster has the cores, the memory and the GPU of one call together; lower the limits",
+            "there are calls with a GPU, and no machine that can play has one; mend one, or set gpu: false",
         ),
     ],
 )
 def test_what_no_machine_has(needs, line):
     needs = Needs(**vars(NEEDS) | needs)
     assert room(member(), needs, 1.0) == 0
-    assert unmet(needs, [member()]) == line
+    assert unmet(needs, [member()], needs.gpus) == line
 
 
 # --- failures
@@ -165,7 +177,7 @@ def test_a_machine_that_fails_alone_is_set_aside_and_named():
         found.failed("b", InfrastructureError("no disk"))
     assert lines == ["the machine host-b (b) is set aside after 3 failures in a row (no disk)"]
     assert [one.id for one in found.playing] == ["a"]
-    assert found.excluded([]) == ["b"]
+    assert found.excluded([], False) == {"b"}
 
 
 def test_a_machine_that_succeeds_in_between_is_not():
@@ -203,8 +215,180 @@ def test_the_last_machine_is_never_set_aside():
 
 def test_a_call_avoids_where_it_failed_as_long_as_there_is_another():
     found, _ = nodes(member("a"), member("b"))
-    assert found.excluded(["a"]) == ["a"]
-    assert found.excluded(["a", "b"]) == []
+    assert found.excluded(["a"], False) == {"a"}
+    assert found.excluded(["a", "b"], False) == set()
+
+
+# --- calls with and without a GPU
+
+BOTH = Needs(cpus=2, memory=4 * GIB, gpu_memory=None, gpus=True, others=True)
+
+
+def test_the_only_machine_with_a_gpu_is_never_set_aside():
+    found, lines = nodes(member("plain"), member("gpu", GPU=1.0), needs=BOTH)
+    for _ in range(9):
+        found.failed("gpu", InfrastructureError("no disk"))
+    assert (found.fitting(True), lines) == ({"gpu"}, [])
+    assert found.excluded(["gpu"], True) == set(), "there is no other for a call with a GPU"
+    assert found.excluded(["gpu"], False) == {"gpu"}
+
+
+def test_calls_that_wait_for_a_gpu_keep_nobody_from_playing():
+    found, _ = nodes(member("plain"), member("gpu", GPU=1.0), needs=BOTH)
+    assert found.slots == 5
+    assert found.free_slots(None, [True]) == 4
+    assert found.free_slots(None, [True] * 4) == 4, "three of them wait"
+    assert found.free_slots(None, [True] * 4 + [False] * 4) == 0
+    assert found.free_slots(None, [True] * 6) == 0, "and no more than slots"
+    assert found.free_slots(2, [True]) == 1
+    assert found.free_slots(2, [False] * 3) == 0
+
+
+# --- machines that come and go
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What the machines of a cluster say when they are looked at: id -> (resources, Report)."""
+    said = {}
+
+    def machines():
+        common = {"Alive": True}
+        return [
+            common | {"NodeID": id_, "NodeManagerHostname": f"host-{id_}", "Resources": {"memory": 64e9} | resources}
+            for id_, (resources, _) in said.items()
+        ]
+
+    monkeypatch.setattr(ray_nodes, "machines", machines)
+    monkeypatch.setattr(ray_nodes, "_heard", lambda member: said[member.id][1])
+    monkeypatch.setattr(ray_nodes, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(Nodes, "_look", lambda nodes, member: "asked")
+    monkeypatch.setattr(Nodes, "_hear_all", Nodes._hear)
+    return said
+
+
+GOOD = Report("host", None, "answer")
+NO_ENGINE = Report("host", "no engine answers")
+
+
+def test_a_kind_of_call_without_a_machine_is_said_before_work_starts(said):
+    said["a"], said["b"] = ({"CPU": 4.0}, GOOD), ({"CPU": 4.0, "GPU": 1.0}, NO_ENGINE)
+    found, _ = nodes(needs=BOTH)
+    with pytest.raises(UserError) as caught:
+        found.muster("process")
+    assert str(caught.value).splitlines() == [
+        "the machine host-b (b) is left out: no engine answers",
+        "there are calls with a GPU, and no machine that can play has one; mend one, or set gpu: false",
+    ]
+
+
+def test_a_machine_that_was_left_out_is_asked_again(said, monkeypatch):
+    """An engine may start later than Ray does beside it."""
+    said["a"], said["b"] = ({"CPU": 4.0}, GOOD), ({"CPU": 4.0}, NO_ENGINE)
+    found, lines = nodes()
+    found.muster("process")
+    said["b"] = (said["b"][0], GOOD)
+    for _ in range(3):
+        found.refresh()
+    assert len(found.playing) == 1, "not at once"
+    monkeypatch.setattr(ray_nodes, "AGAIN_SECONDS", 0.0)
+    said["b"] = (said["b"][0], NO_ENGINE)
+    found.members["b"].due = 0.0
+    for _ in range(6):
+        found.refresh()
+    said["b"] = (said["b"][0], GOOD)
+    for _ in range(3):
+        found.refresh()
+    assert len(found.playing) == 2
+    assert lines == ["the machine host-b (b) is left out: no engine answers", "the machine host-b (b) can play now"]
+
+
+def test_a_machine_that_was_set_aside_is_not_asked_again(said, monkeypatch):
+    monkeypatch.setattr(ray_nodes, "AGAIN_SECONDS", 0.0)
+    said["a"] = said["b"] = ({"CPU": 4.0}, GOOD)
+    found, _ = nodes()
+    found.muster("process")
+    for _ in range(MOST_FAILURES):
+        found.failed("b", InfrastructureError("no disk"))
+    for _ in range(3):
+        found.refresh()
+    assert found.fitting(False) == {"a"}
+
+
+def test_objects_that_are_away_when_a_machine_comes_end_nothing(said, monkeypatch):
+    monkeypatch.setattr(ray_nodes, "AGAIN_SECONDS", 0.0)
+    away = []
+
+    def has(digest):
+        if away:
+            raise InfrastructureError("no answer")
+        return True
+
+    said["a"] = ({"CPU": 4.0}, GOOD)
+    found, lines = nodes(has=has)
+    found.muster("process")
+    said["b"] = ({"CPU": 4.0}, GOOD)
+    away.append(True)
+    for _ in range(3):
+        found.refresh()
+    assert found.fitting(False) == {"a"}
+    away.clear()
+    for _ in range(3):
+        found.refresh()
+    assert found.fitting(False) == {"a", "b"}
+    assert lines[0] == "the machine host-b (b) is left out: whether it reaches the objects cannot be told (no answer)"
+
+
+def test_calls_wait_for_a_machine_and_not_for_ever(said, monkeypatch):
+    said["a"] = ({"CPU": 4.0}, GOOD)
+    found, lines = nodes()
+    found.muster("process")
+    del said["a"]
+    found.refresh()
+    for _ in range(3):
+        found.check_room([False])
+    nobody = "no machine of the cluster is left to play on"
+    assert lines == ["the machine host-a (a) is gone", f"{nobody}; waiting 5 minutes for one"]
+    said["b"] = ({"CPU": 4.0}, GOOD)
+    found.refresh()
+    found.refresh()
+    found.check_room([False])
+    monkeypatch.setattr(ray_nodes, "GONE_SECONDS", 0.0)
+    found.check_room([False, True])
+    assert lines[-1] == f"{nobody} that has a GPU; waiting 0 minutes for one"
+    with pytest.raises(EngineUnavailableError, match=f"{nobody} that has a GPU; `ray start` brings one"):
+        found.check_room([False, True])
+
+
+def test_ray_may_be_silent_for_a_while(said, monkeypatch):
+    said["a"] = ({"CPU": 4.0}, GOOD)
+    found, _ = nodes()
+    found.muster("process")
+
+    def silent():
+        raise OSError("no answer")
+
+    monkeypatch.setattr(ray_nodes, "machines", silent)
+    found.refresh()
+    assert found.fitting(False) == {"a"}
+    monkeypatch.setattr(ray_nodes, "GONE_SECONDS", 0.0)
+    with pytest.raises(EngineUnavailableError, match="Ray does not answer"):
+        found.refresh()
+
+
+# --- what is left in /tmp
+
+
+def test_the_folders_of_runs_that_were_killed_are_removed(tmp_path):
+    old, fresh, living = (tmp_path / f"{PREFIX}{name}" for name in ("old", "fresh", "living"))
+    for folder in (old, fresh, living, tmp_path / "other"):
+        (folder / "session").mkdir(parents=True)
+    for folder in (old, living, tmp_path / "other"):
+        os.utime(folder, (0, 0))
+    lock = _lock(living)
+    _sweep_folders(tmp_path)
+    os.close(lock)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{PREFIX}fresh", f"{PREFIX}living", "other"]
 
 
 # --- what is said

@@ -20,6 +20,7 @@ from places import files_at, key_of, make_bucket, make_place, overwrite, s3_serv
 
 from harness import bucket, runner
 from harness.config import load_tournament
+from harness.digest import digest_bytes
 from harness.errors import EngineUnavailableError
 from harness.executors.local_ground import Playground
 from harness.objects import open_objects
@@ -127,25 +128,46 @@ def test_pictures_are_published_and_made_again_from_there(remote, run_main, tmp_
     assert run_main("verify", tmp_path / "site", "--store", tmp_path / "out") == 0
 
 
+@pytest.mark.parametrize("step", [1, 2], ids=["all", "every second one"])
 @pytest.mark.parametrize("left", [None, b"evil"], ids=["lost", "damaged"])
-def test_what_is_lost_or_damaged_there_is_made_anew(remote, run_main, tmp_path, place, left):
-    """Another defense has to see images that were made before."""
+def test_what_is_lost_or_damaged_there_is_made_anew(remote, run_main, tmp_path, place, left, step):
+    """By one command, whatever it is. Another defense has to see images that were made before."""
     before = board(tmp_path / "out")
     with closing(Store(tmp_path / "out/store")) as store:
         digests = sorted(store.objects.digests())
         if left is None:
-            store.objects.remove(digests)
+            store.objects.remove(digests[::step])
         else:
-            for digest in digests:
+            for digest in digests[::step]:
                 overwrite(place, key_of(digest), left)
     empty_cache(tmp_path / "out/store")
     write_submission(tmp_path / "submissions/other", f"{SUM}# another\n", "defense")
     assert run_main("run", remote) == 0
     with closing(Store(tmp_path / "out/store")) as store:
         assert sorted(store.objects.digests()) == digests
-        assert store.objects.remove_damaged() == 0
+    objects = open_objects(place, tmp_path / "another machine")
+    assert [digest_bytes(objects.read(digest)) for digest in digests] == digests
     shutil.rmtree(tmp_path / "submissions/other")
     assert run_main("run", remote) == 0
+    assert board(tmp_path / "out") == before
+
+
+def test_one_command_mends_damage_of_more_calls_than_it_begins_again(tmp_path, run_main):
+    """Here each of twelve calls has damage of its own, and a command begins but thrice."""
+    first_pixel_dataset(tmp_path / "dataset", 12)
+    write_submission(tmp_path / "submissions/noop", NOOP, "attack")
+    write_submission(tmp_path / "submissions/sum", SUM, "defense")
+    path, place = write_tournament(tmp_path / "tiny.yaml", batch_size=1, slots=1), make_place("memory://", tmp_path)
+    play_file(path, objects=place)
+    before = board(tmp_path / "out")
+    with closing(Store(tmp_path / "out/store")) as store:
+        for digest in store.objects.digests():
+            overwrite(place, key_of(digest), b"evil")
+    empty_cache(tmp_path / "out/store")
+    write_submission(tmp_path / "submissions/other", f"{SUM}# another\n", "defense")
+    assert run_main("run", path) == 0
+    shutil.rmtree(tmp_path / "submissions/other")
+    assert run_main("run", path) == 0
     assert board(tmp_path / "out") == before
 
 
@@ -174,6 +196,18 @@ def test_the_option_stands_over_the_file_and_a_store_stays_where_it_is(tiny, run
     assert run_main("run", tiny, "--objects", tmp_path / "elsewhere") == 1
     assert line in capfd.readouterr().err
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("wrong", ["s3://nobody-made-this/x", "s4://bucket/x", "s3://key:secret@bucket/x", "s3://[x"])
+def test_a_slip_of_the_pen_is_one_line_and_not_for_life(tiny, run_main, capfd, tmp_path, place, monkeypatch, wrong):
+    monkeypatch.setattr(bucket, "BACK_OFF_SECONDS", 0.01)
+    assert run_main("run", tiny, "--objects", wrong) == 1
+    err = capfd.readouterr().err
+    assert len(err.splitlines()) == 1
+    assert "secret" not in err
+    assert run_main("run", tiny, "--objects", place) == 0
+    with closing(Store(tmp_path / "out/store")) as store:
+        assert store.objects.place == place
 
 
 def test_a_folder_in_the_file_is_taken_from_the_files_own_folder(tiny, run_main, tmp_path):

@@ -260,7 +260,7 @@ def test_the_report_of_a_played_round(tmp_path):
         round_, index = field.prepared.round, field.store.index
         audits = read_audits(round_, index)
         evidence = Evidence(
-            round_, assemble(round_, index, audits), audits, tuple(index.calls(round_.players())), {},
+            round_, assemble(round_, index), audits, tuple(index.calls(round_.players())), {},
             measure_similarity(round_, audits, field.store),
         )  # fmt: skip
     report = build_report(evidence)

@@ -46,7 +46,7 @@ def folder(tmp_path):
 def board_of(field):
     round_ = field.prepared.round
     audits = read_audits(round_, field.store.index)
-    return build_leaderboard(round_, assemble(round_, field.store.index, audits), audits, "fair")
+    return build_leaderboard(round_, assemble(round_, field.store.index), audits, "fair")
 
 
 def ledger_of(field):
@@ -192,6 +192,31 @@ def test_a_call_that_is_played_twice_at_once_counts_once(folder):
         assert len(field.sandbox.jobs) == 2 * len(ledger_of(field))
         assert (board_of(field), field.predictions()) == (once, field.answers())
         assert list(field.store.work.iterdir()) == []
+
+
+class Coming(ShuffledExecutor):
+    """A cluster whose machines come and go: at every other look there is none that could take a call."""
+
+    looks = 0
+
+    @property
+    def free_slots(self):
+        return super().free_slots if self.looks % 2 else 0
+
+    def submit(self, call):
+        self._running.append(call)
+        self.looks += 1
+
+    def wait(self, seconds):
+        self.looks += 1
+        return super().wait(seconds)
+
+
+def test_a_run_goes_on_where_there_is_no_slot_for_a_while(folder):
+    with open_field(folder, batch_size=2) as field:
+        field.play(Coming(field.arena.play))
+        assert field.predictions() == field.answers()
+        assert board_of(field)["complete"]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -473,7 +498,7 @@ def test_what_is_missing_is_a_fault_of_each_image_and_the_clean_one_stands_in(tm
         field.play()
         ((_, outcome), *_) = [end for end in field.listener.ends if end[0].unit.role is Role.ATTACK]
         assert (outcome.verdict, outcome.faults) == ("bad_output", {Fault.MISSING: 3})
-        table = assemble(field.prepared.round, field.store.index, read_audits(field.prepared.round, field.store.index))
+        table = assemble(field.prepared.round, field.store.index)
         assert not table.valid.any()
         assert (table.labels[0, 0] == table.clean).all()
         assert table.clean[0].tolist() == [label_of(field.pixels(i.clean)) for i in field.prepared.round.images]

@@ -8,8 +8,9 @@ import pytest
 from helpers import score_table, tables
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
-from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, count_points, ranks
+from harness.scoring import NO_ANSWER, POLICIES, UNKNOWN, Bits, add_up, count_points, ranks
 from harness.statistics.wins import attack_wins, defense_wins
 
 # --- plain loops
@@ -154,7 +155,25 @@ def test_holes_are_counted_and_are_points_for_nobody(table, rules):
     """Nobody earns anything by our own failures, whatever the rules say of a submission's."""
     assert table.holes == (table.labels == UNKNOWN).sum() + (table.clean == UNKNOWN).sum()
     points = count_points(table, rules)
-    assert not (points.correct | points.fooled | points.hit)[table.labels == UNKNOWN].any()
+    assert not (points.correct[...] | points.fooled[...] | points.hit[...])[table.labels == UNKNOWN].any()
+    assert np.array_equal(points.known[...], table.labels != UNKNOWN)
+    assert points.silent.tolist() == table.count(NO_ANSWER).tolist()
+
+
+@given(arrays(np.bool_, st.tuples(st.integers(0, 3), st.integers(1, 3), st.integers(1, 20))))
+def test_flags_that_are_kept_as_bits_are_the_same_flags(flags):
+    bits = Bits(np.packbits(flags, axis=-1), flags.shape[-1])
+    assert bits.shape == flags.shape
+    assert np.array_equal(bits[...], flags)
+    assert np.array_equal(bits[:, -1], flags[:, -1])
+    assert np.array_equal(bits.counts(), flags.sum(axis=-1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 600])
+def test_any_number_of_flags_is_added_up(count):
+    flags = np.random.default_rng(count).random((count, 2, 3)) < 0.9
+    flags[:, 0, 0] = True
+    assert np.array_equal(add_up(flags), flags.sum(axis=0))
 
 
 # --- identities
@@ -167,7 +186,7 @@ def test_every_answer_is_a_point_for_one_side_or_for_nobody(table, rules):
     won = int(points.fooled[untargeted].sum()) + int(points.correct[untargeted].sum())
     silent = int((table.labels[untargeted] == NO_ANSWER).sum()) if rules == "fair" else 0
     assert won + silent == table.labels[untargeted].size
-    assert not (points.fooled & points.correct).any()
+    assert not (points.fooled[...] & points.correct[...]).any()
 
 
 def reordered(table, attacks, defenses, images):

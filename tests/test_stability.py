@@ -109,12 +109,12 @@ def test_the_interval_of_a_curve_is_that_of_the_board():
 def test_difficulty_counts_wrong_answers_one_by_one(table):
     correct = table.labels == table.true_labels
     counted = table.labels >= 0
-    found = difficulty(correct), difficulty(correct, counted), lost_to_best(correct)
+    found = difficulty(correct), difficulty(correct, counted), lost_to_best(correct, counted)
     for image in range(len(table.images)):
         answers = list(itertools.product(*map(range, correct.shape[:3])))
         wrong = [not correct[(*place, image)] for place in answers]
         some = [not correct[(*place, image)] for place in answers if counted[(*place, image)]]
-        lost = [not correct[:, :, defense, image].all() for defense in range(correct.shape[2])]
+        lost = [(counted & ~correct)[:, :, defense, image].any() for defense in range(correct.shape[2])]
         for values, expected in zip(found, (wrong, some, lost), strict=True):
             if expected:
                 assert values[image] == pytest.approx(np.mean(expected))

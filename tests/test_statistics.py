@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.scoring import ScoreTable, count_points
+from harness.statistics import bootstrap
 from harness.statistics.bootstrap import GRAIN, UNSEEN, draw_images, ratios
 from harness.statistics.difficulty import difficulty, label_suspects, undefended
 from harness.statistics.game import bradley_terry, solve_game
@@ -63,18 +64,19 @@ def random_wins(seed, submissions=4, opponents=3, epsilons=2, images=25):
 def test_wins_are_the_points_one_by_one(rules):
     table = random_table(seed=1)
     points = count_points(table, rules)
-    defended = defense_wins(table, points), points.correct.transpose(2, 0, 1, 3), points.for_defenses
+    defended = defense_wins(table, points), points.correct[...].transpose(2, 0, 1, 3), points.for_defenses
     fooled = attack_wins(table, points, targeted=False), points.fooled[:3].transpose(0, 2, 1, 3), points.for_attacks
     hit = attack_wins(table, points, targeted=True), points.hit[3:].transpose(0, 2, 1, 3), points.for_attacks
     for wins, expected, used in (defended, fooled, hit):
         opponents = np.flatnonzero(used)
         assert wins.won.shape == (len(wins.names), len(opponents), 2, 12)
-        for place in np.ndindex(wins.won.shape):
+        won = wins.won[...]
+        for place in np.ndindex(won.shape):
             submission, opponent, epsilon, image = place
-            assert wins.won[place] == expected[submission, opponents[opponent], epsilon, image]
-        assert (wins.by_epsilon == wins.won.sum(axis=1)).all()
-        assert (wins.by_image == wins.won.sum(axis=(1, 2))).all()
-        assert (wins.by_opponent == wins.won.sum(axis=(2, 3))).all()
+            assert won[place] == expected[submission, opponents[opponent], epsilon, image]
+        assert (wins.by_epsilon == won.sum(axis=1)).all()
+        assert (wins.by_image == won.sum(axis=(1, 2))).all()
+        assert (wins.by_opponent == won.sum(axis=(2, 3))).all()
         assert wins.possible == 2 * len(opponents)
 
 
@@ -88,6 +90,14 @@ def test_weights_are_whole_exponential_ones_and_the_seed_decides_them():
     assert stats.kstest(weights.ravel() / GRAIN, "expon").statistic < 0.01
     assert (weights == draw_images(30, seed=3, draws=2000)).all()
     assert (weights != draw_images(30, seed=4, draws=2000)).any()
+
+
+@pytest.mark.parametrize("piece", [1, 30, 77, 1000])
+def test_draws_may_be_worked_on_in_pieces(monkeypatch, piece):
+    points, weights = np.random.default_rng(0).integers(0, 9, (3, 30)), draw_images(30, seed=3, draws=21)
+    whole = ratios(points, np.full(30, 9), weights)
+    monkeypatch.setattr(bootstrap, "PIECE", piece)
+    assert np.array_equal(ratios(points, np.full(30, 9), weights), whole)
 
 
 def interval_by_hand(above, below, weights, least=0):
@@ -416,8 +426,11 @@ def test_how_hard_images_are():
     correct[:, :, 0, 1] = True
     correct[0, :, :, 2] = True
     assert difficulty(correct).tolist() == [0, 0.5, 0.5, 1]
-    assert undefended(correct).tolist() == [2, 3]
-    assert undefended(correct[:, :, :0]).tolist() == []  # of no defense, none loses
+    known = np.ones_like(correct)
+    assert undefended(correct, known).tolist() == [2, 3]
+    known[1, :, 1] = False
+    assert undefended(correct, known).tolist() == [3]
+    assert undefended(correct[:, :, :0], known[:, :, :0]).tolist() == []  # of no defense, none loses
 
 
 def test_a_label_is_suspected_where_most_agree_on_another():
@@ -434,8 +447,8 @@ import numpy as np
 from harness.statistics import bootstrap, hardest, ranking
 sys.path[:0] = ["benchmarks"]
 import scoring
-scoring.ATTACKS, scoring.UNTARGETED, scoring.DEFENSES = 40, 25, 30
-board = scoring.our_way(scoring.make_table(400, False))()
+scoring.DEFENSES = 30
+board = scoring.our_way(scoring.make_table(40, 400, False))()
 points = np.random.default_rng(1).integers(0, 625, (150, 3000))
 ratios = bootstrap.ratios(points, np.full(3000, 624), bootstrap.draw_images(3000, 1))
 arrays = [ratios, ranking.adjusted_tests(points, 624), ranking.images_to_separate(points, 624)]

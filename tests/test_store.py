@@ -1,6 +1,7 @@
 """Two harnesses never work on one store; it remembers where its objects are; and it may be moved with its rounds."""
 
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -8,6 +9,7 @@ from contextlib import closing
 import pytest
 from helpers import ROOT
 
+from harness.digest import digest_bytes
 from harness.errors import UserError
 from harness.object_folder import FolderObjects
 from harness.store import Store
@@ -47,7 +49,7 @@ def test_a_store_that_cannot_be_written(tmp_path):
 
 def test_a_store_remembers_where_its_objects_are(tmp_path):
     place = str(tmp_path / "shared")
-    with closing(Store(tmp_path / "store", place)) as store:
+    with closing(Store(tmp_path / "store", place)) as store, store.writing():
         digest = store.objects.add(b"x")
     for named in (None, place, (tmp_path / "shared").as_uri()):
         with closing(Store(tmp_path / "store", named)) as again:
@@ -66,7 +68,7 @@ def test_its_own_folder_may_be_named_and_is_nothing_to_remember(tmp_path):
 @pytest.mark.parametrize("first", [None, "shared"])
 def test_a_store_with_its_objects_elsewhere_is_refused(tmp_path, first):
     place = None if first is None else str(tmp_path / first)
-    with closing(Store(tmp_path / "store", place)) as store:
+    with closing(Store(tmp_path / "store", place)) as store, store.writing():
         known = store.objects.place
     other = str(tmp_path / "other")
     line = f"{tmp_path}/store: its objects are at {known} and not at {other}; name that, or another store"
@@ -74,6 +76,45 @@ def test_a_store_with_its_objects_elsewhere_is_refused(tmp_path, first):
         Store(tmp_path / "store", other)
     with closing(Store(tmp_path / "store")) as store:
         assert store.objects.place == known
+
+
+def test_a_place_that_could_not_be_used_is_not_remembered(tmp_path):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken/owner.txt").write_text("another store")
+    taken = pytest.raises(UserError, match="holds the objects of another store")
+    with closing(Store(tmp_path / "store", str(tmp_path / "taken"))) as store, taken, store.writing():
+        pass
+    for _ in range(2):
+        with closing(Store(tmp_path / "store", str(tmp_path / "right"))) as store, store.writing():
+            pass
+    with closing(Store(tmp_path / "store")) as store:
+        assert store.objects.place == str(tmp_path / "right")
+
+
+def test_two_who_opened_it_anew_do_not_both_say_where_its_objects_are(tmp_path):
+    places = [str(tmp_path / "one"), str(tmp_path / "two"), None]
+    first, second, third = (Store(tmp_path / "store", place) for place in places)
+    with closing(first), closing(second), closing(third):
+        with first.writing():
+            pass
+        for late in (second, third):
+            with pytest.raises(UserError, match=f"its objects are at {places[0]} and not at"), late.writing():
+                pass
+    assert (tmp_path / "store/place").read_text() == places[0]
+
+
+def test_a_shared_folder_that_is_not_mounted_is_not_taken_for_an_empty_one(tmp_path):
+    with closing(Store(tmp_path / "store", str(tmp_path / "mounted/objects"))) as store, store.writing():
+        store.index.add_images([store.objects.add(b"x")])
+    (tmp_path / "mounted").rename(tmp_path / "away")
+    with closing(Store(tmp_path / "store")) as store:
+        line = f"{tmp_path}/mounted/objects: has no owner.txt, though this store has its objects there; mount or"
+        with pytest.raises(UserError, match=re.escape(line)), store.writing():
+            pass
+    shutil.rmtree(tmp_path / "mounted")
+    (tmp_path / "away").rename(tmp_path / "mounted")
+    with closing(Store(tmp_path / "store")) as store, store.writing():
+        assert store.objects.read(digest_bytes(b"x")) == b"x"
 
 
 @pytest.mark.parametrize("place", [None, "shared"], ids=["the first one's own folder", "another"])
@@ -92,6 +133,10 @@ def test_two_stores_do_not_share_a_place(tmp_path, place):
     ("place", "line"),
     [
         ("s3://user:secret@bucket/x", "objects: a URL is PROTOCOL://BUCKET/PATH and nothing else"),
+        ("file://user:secret@localhost/x", "objects: a URL is PROTOCOL://BUCKET/PATH and nothing else"),
+        ("s3://user:secret@[bucket/x", "objects: this is no URL; write PROTOCOL://BUCKET/PATH"),
+        ("s3://user:secret@℀/x", "objects: this is no URL; write PROTOCOL://BUCKET/PATH"),
+        ("s3://[x", "objects: this is no URL; write PROTOCOL://BUCKET/PATH"),
         ("s3://bucket/x?endpoint=y", "objects: a URL is PROTOCOL://BUCKET/PATH and nothing else"),
         ("simplecache::s3://bucket/x", "objects: a URL is PROTOCOL://BUCKET/PATH and nothing else"),
         ("s3:///x", "objects: a URL is PROTOCOL://BUCKET/PATH and nothing else"),
@@ -105,6 +150,12 @@ def test_what_can_be_no_place(tmp_path, place, line):
         Store(tmp_path / "store", place)
     assert "secret" not in str(caught.value)
     assert len(caught.value.faults) == 1
+    assert not (tmp_path / "store/place").exists()
+    with closing(Store(tmp_path / "store", str(tmp_path / "right"))) as store, store.writing():
+        pass
+    with pytest.raises(UserError) as caught:
+        Store(tmp_path / "store", place)
+    assert "secret" not in str(caught.value)
 
 
 # --- rounds
@@ -216,8 +267,11 @@ def test_what_a_killed_harness_left_is_removed_by_the_next_writer(store):
     (store.objects.path_of(digest).parent / ".0123456789abcdef").write_bytes(b"hal")
     (store.code / ".0123456789abcdef").mkdir()
     (store.code / "kept").mkdir()
+    for name in ("kept", "gone"):
+        (store.listings / name).write_text("{}")
     with store.writing():
         assert files_below(store.objects.path_of(digest).parent) == [store.objects.path_of(digest)]
         assert [path.name for path in store.code.iterdir()] == ["kept"]
+        assert [path.name for path in store.listings.iterdir()] == ["kept"]
         (store.work / "late" / "output").mkdir(parents=True)
     assert list(store.work.iterdir()) == []

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.leaderboard import build_leaderboard
+from harness.publish import parquet
 from harness.publish.markdown import markdown
 from harness.publish.tables import classifications, write_results
 from harness.records import Role
@@ -152,6 +153,18 @@ def test_budgets_stand_beside_the_answers_whatever_the_batch(tmp_path):
     write(tmp_path, score_table(np.ones((1, 2, 1, 5))), batch_size=2)
     table = pd.read_parquet(tmp_path / "predictions.parquet")
     assert table[table.attack == "a0"].epsilon.tolist() == [4] * 5 + [5] * 5
+
+
+@pytest.mark.parametrize("part", [1, 7, 20, 61])
+def test_parts_of_any_size_hold_the_same_rows(tmp_path, monkeypatch, part):
+    generator = np.random.default_rng(part)
+    table = score_table(generator.integers(-2, 4, (3, 2, 4, 5)), valid=generator.random((3, 2, 5)) < 0.8, untargeted=2)
+    write(tmp_path / "whole", table, batch_size=2)
+    monkeypatch.setattr(parquet, "PART", part)
+    write(tmp_path / "parts", table, batch_size=2)
+    for name in ("predictions.parquet", "attack_images.parquet"):
+        whole, parts = (pd.read_parquet(tmp_path / folder / name) for folder in ("whole", "parts"))
+        assert whole.equals(parts)
 
 
 # --- the page

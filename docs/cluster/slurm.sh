@@ -22,7 +22,11 @@ PORT=6379
 mapfile -t NODES < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 HEAD=${NODES[0]}
 GPUS=${SLURM_GPUS_ON_NODE:-0}
-export RAY_USAGE_STATS_ENABLED=0 HARNESS_NODE_FOLDER=${TMPDIR:-/tmp}/harness-$SLURM_JOB_ID
+# RAY_memory_...: else Ray ends and repeats calls while a node is nearly full; a call has its own limit.
+export RAY_USAGE_STATS_ENABLED=0 RAY_memory_monitor_refresh_ms=0 HARNESS_NODE_FOLDER=${TMPDIR:-/tmp}/harness-$SLURM_JOB_ID
+# A site has other users: whoever has not this token is not let in. srun hands the environment on.
+RAY_AUTH_TOKEN=$("$BIN/python" -c 'import secrets; print(secrets.token_hex(32))')
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 
 start() {  # NODE ARGUMENTS: Ray on that node, for as long as the job lasts
     srun --nodes=1 --ntasks=1 --nodelist="$1" "$BIN/ray" start "${@:2}" --block \

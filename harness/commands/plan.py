@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 from rich.table import Table
@@ -10,6 +11,7 @@ from harness.cluster import Cluster, make_room, read_cluster
 from harness.commands.options import tournament_of
 from harness.config import Tournament
 from harness.errors import OK
+from harness.executors.field import Field
 from harness.forecast import Forecast, Todo, forecast, spell, todo_of
 from harness.known import known_attack_calls
 from harness.pace import Pace
@@ -20,7 +22,7 @@ from harness.rows import Numbers
 from harness.simulation import Room
 from harness.store import Store
 from harness.terminal import Terminal, plain_table
-from harness.tournament import opened
+from harness.tournament import opened, resolved
 
 NAMES_SHOWN = 10
 
@@ -32,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
     tournament = tournament_of(arguments)
     room = make_room(cluster, tournament.limits.resolve()) if cluster else None
     terminal = Terminal()
-    with opened(tournament, terminal) as (field, _):
+    with _resolved(tournament, terminal, cluster) as field:
         store, sandbox, prepared = field.store, field.sandbox, field.prepared
         round_ = prepared.round
         title = f"{round_.tournament}: {len(round_.images)} images, sandbox {sandbox.name}"
@@ -51,6 +53,18 @@ def main(arguments: argparse.Namespace) -> int:
             for line in _expected(tournament, cluster, room, prepared, todo, store):
                 terminal.say(line)
     return OK
+
+
+@contextmanager
+def _resolved(tournament: Tournament, terminal: Terminal, cluster: Cluster | None) -> Iterator[Field]:
+    """Machines of Ray need not be there yet where others are described."""
+    if cluster and tournament.ray_address:
+        has_gpus = cluster.gpus > 0 and tournament.gpu is not False
+        with resolved(tournament, terminal, has_gpus) as field:
+            yield field
+    else:
+        with opened(tournament, terminal) as (field, _):
+            yield field
 
 
 def _attack_rows(table: Table, round_: Round, attacks: list[Player], made: Made) -> tuple[int, int]:

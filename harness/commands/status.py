@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from harness.assembly import assemble, read_audits
+from harness.assembly import assemble
 from harness.commands.options import output_of
 from harness.errors import OK
 from harness.grid import Column
@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
     round_ = read_round(output)
     store = open_store(output, round_)
     costs, failed = _costs(store.index.calls(round_.players()))
-    table = assemble(round_, store.index, read_audits(round_, store.index))
+    table = assemble(round_, store.index)
     attempts = store.index.attempts(round_.players())
     store.close()
     terminal = Terminal()

@@ -103,7 +103,7 @@ def points_of(role: Role, labels: Labels, valid: Flags, true: Labels, target: La
     )
     points = count_points(table, rules)
     won = {Role.DEFENSE: points.correct, Role.ATTACK: points.fooled, Role.TARGETED_ATTACK: points.hit}[role]
-    return won.reshape(labels.shape)
+    return won[...].reshape(labels.shape)
 
 
 def _at(values: npt.NDArray[Scalar], opponents: Positions, cells: Positions) -> npt.NDArray[Scalar]:

@@ -6,28 +6,33 @@ A core is a locked file. A lock is gone with its process, however that ends.
 import fcntl
 import os
 import stat
-import time
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from harness.errors import UserError
+from harness.sandbox import CallStoppedError
 
 LOOK_SECONDS = 0.05
 
 
 @contextmanager
-def take_cores(folder: Path, cores: Sequence[int], count: int, places: int) -> Iterator[tuple[int, ...]]:
+def take_cores(
+    folder: Path, cores: Sequence[int], count: int, places: int, stop: threading.Event
+) -> Iterator[tuple[int, ...]]:
     """`count` of `cores` that nobody else has.
 
     places: for how many cores the machine was given out; where that is more than it has, a core is had twice.
     Waits while there are too few, which whoever gives out the places should not let happen.
+    Raises: CallStoppedError when `stop` is set meanwhile.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         while len(taken := _take(folder, cores, count, max(places, count), held)) < count:
             held.close()  # what somebody else may want meanwhile
-            time.sleep(LOOK_SECONDS)
+            if stop.wait(LOOK_SECONDS):
+                raise CallStoppedError("stopped while it waited for cores")
         yield tuple(taken)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from harness import machine
 from harness.calls import Arena
 from harness.config import Tournament
+from harness.depot import Depot
 from harness.errors import UserError
 from harness.executors.field import Field
 from harness.executors.local import LocalExecutor, Play, count_slots, share_out
@@ -29,7 +30,7 @@ class Ground:
     def executor(self, field: Field) -> LocalExecutor:
         arena = Arena(field.sandbox, field.store, field.round.image_size, field.round.labels, field.pixels)
         own = Playground(field.sandbox, field.store.objects)
-        return LocalExecutor(self._slots, _guarded(arena.play, field.players), own)
+        return LocalExecutor(self._slots, _guarded(arena.play, field.store, field.players), own)
 
     def facts(self) -> dict[str, Any]:
         return {"slots": [{"cores": list(slot.cores), "gpu": slot.gpu} for slot in self._slots]}
@@ -79,8 +80,9 @@ def _slots(tournament: Tournament, gpus: list[str]) -> list[Slot]:
     return share_out(slots, cores, gpus, limits.cpus)
 
 
-def _guarded(play: Play, players: Iterable[Player]) -> Play:
-    """`play` between two looks at the weights: a link shows whatever is written into the file that it was made of."""
+def _guarded(play: Play, depot: Depot, players: Iterable[Player]) -> Play:
+    """`play` between two looks at code and weights: a link shows whatever is written into the file that it was made of,
+    and what is gone of the code is not the submission's fault."""
     weights = {player.code: player.submission.weights for player in players}
 
     def look(call: Call) -> None:
@@ -89,8 +91,9 @@ def _guarded(play: Play, players: Iterable[Player]) -> Play:
             raise UserError(f"the weights {names} were rewritten during the run; run again, and it plays the new ones")
 
     def guarded(call: Call, slot: Slot, stop: threading.Event) -> Outcome:
-        look(call)
-        outcome = play(call, slot, stop)
+        with depot.unharmed(call.code):
+            look(call)
+            outcome = play(call, slot, stop)
         look(call)
         return outcome
 

@@ -8,6 +8,8 @@ import pickle
 import secrets
 import time
 from collections import defaultdict
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -18,7 +20,8 @@ from harness.executors import ray_node
 from harness.executors.field import Field
 from harness.executors.ray_archives import Archives
 from harness.executors.ray_node import ImageMissingError, Kit, Orders, Reply
-from harness.executors.ray_nodes import ENGINE_SHARE, Needs, Nodes, first_line
+from harness.executors.ray_nodes import ENGINE_SHARE, Nodes, first_line
+from harness.executors.ray_room import Needs
 from harness.objects import check_answers
 from harness.plan import Player
 from harness.records import Call, Outcome
@@ -33,6 +36,14 @@ NOBODY = "f" * 56
 """The id of no machine, where a list of them may not be empty."""
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A call that Ray has. excluded: machines where it must not be played."""
+
+    call: Call
+    excluded: frozenset[str]
+
+
 class RayExecutor:
     """See `harness.executors.Executor`. Made by `muster`."""
 
@@ -40,7 +51,7 @@ class RayExecutor:
         self._orders, self._nodes, self._archives, self._field = orders, nodes, archives, field
         self._sent = ray.put(orders)
         self._task: Any = ray.remote(ray_node.play)
-        self._running: dict[Any, Call] = {}
+        self._running: dict[Any, Sent] = {}
         self._waiting: list[Call] = []
         """Calls whose image is being written to the objects."""
         self._avoided: defaultdict[str, set[str]] = defaultdict(set)
@@ -50,17 +61,17 @@ class RayExecutor:
     @property
     def free_slots(self) -> int:
         asked = self._field.tournament.slots
-        slots = self._nodes.slots
-        return max(0, (slots if asked == "auto" else min(asked, slots)) - len(self.running))
+        return self._nodes.free_slots(None if asked == "auto" else asked, [call.unit.gpu for call in self.running])
 
     @property
     def running(self) -> tuple[Call, ...]:
-        return (*self._running.values(), *self._waiting)
+        return (*(sent.call for sent in self._running.values()), *self._waiting)
 
     def submit(self, call: Call) -> None:
         archive = self._archives.find(call.unit.container)
-        task = self._task.options(**self._needs(call), **self._whereabouts(call))
-        self._running[task.remote(self._sent, call, archive)] = call
+        excluded = self._nodes.excluded(self._avoided.get(call.unit.key, ()), call.unit.gpu)
+        task = self._task.options(**self._needs(call), **self._whereabouts(call, excluded))
+        self._running[task.remote(self._sent, call, archive)] = Sent(call, frozenset(excluded))
 
     def _needs(self, call: Call) -> dict[str, Any]:
         needs = self._nodes.needs
@@ -73,11 +84,10 @@ class RayExecutor:
             "name": call.label,
         }
 
-    def _whereabouts(self, call: Call) -> dict[str, Any]:
+    def _whereabouts(self, call: Call, excluded: set[str]) -> dict[str, Any]:
         """Never where it must not be; rather where its player or its input was. Ray falls back when that is busy."""
-        out = self._nodes.excluded(self._avoided.get(call.unit.key, ()))
-        anywhere = {"label_selector": {"ray.io/node-id": f"!in({','.join(out or [NOBODY])})"}}
-        playing = {member.id for member in self._nodes.playing} - set(out)
+        anywhere = {"label_selector": {"ray.io/node-id": f"!in({','.join(sorted(excluded) or [NOBODY])})"}}
+        playing = self._nodes.fitting(call.unit.gpu) - excluded
         player, inputs = (self._held.get(key, set()) & playing for key in (call.unit.player, call.unit.inputs))
         rather = (player & inputs) or player or inputs
         if not rather or rather == playing:
@@ -89,6 +99,8 @@ class RayExecutor:
 
     def wait(self, seconds: float) -> tuple[Call, Outcome | Exception] | None:
         self._nodes.refresh()
+        self._nodes.check_room({call.unit.gpu for call in self.running} or self._nodes.needs.kinds)
+        self._send_on()
         if ended := self._submit_again():
             return ended
         if not self._running:
@@ -97,8 +109,17 @@ class RayExecutor:
         ready, _ = ray.wait(list(self._running), timeout=seconds)
         return self._settle(ready[0]) if ready else None
 
+    def _send_on(self) -> None:
+        """Calls that may only go where nobody plays any more, and not to who came meanwhile: Ray would keep them."""
+        fitting = {gpu: self._nodes.fitting(gpu) for gpu in self._nodes.needs.kinds}
+        for task, sent in list(self._running.items()):
+            if fitting[sent.call.unit.gpu] and fitting[sent.call.unit.gpu] <= sent.excluded:
+                ray.cancel(task)
+                del self._running[task]
+                self.submit(sent.call)
+
     def _settle(self, task: Any) -> tuple[Call, Outcome | Exception] | None:
-        call = self._running.pop(task)
+        call = self._running.pop(task).call
         reply = _reply(task)
         if isinstance(reply, Exception):
             return call, reply
@@ -140,10 +161,11 @@ class RayExecutor:
         return [one.describe() for one in self._nodes.playing]
 
     def close(self) -> None:
-        for task in self._running:
-            ray.cancel(task)
-        if self._running:
-            ray.wait(list(self._running), num_returns=len(self._running), timeout=END_SECONDS)
+        with suppress(RayError):  # the cluster may be what we end for
+            for task in self._running:
+                ray.cancel(task)
+            if self._running:
+                ray.wait(list(self._running), num_returns=len(self._running), timeout=END_SECONDS)
         self._archives.close()
         self._nodes.sweep()  # a process that was lost may have left a container, and Ray tells nobody of it
 

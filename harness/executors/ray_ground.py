@@ -1,12 +1,16 @@
 """A Ray cluster, before there is anything to play on it: one that is there, or one that is started on this machine."""
 
+import fcntl
 import importlib
 import logging
 import os
+import secrets
 import signal
 import socket
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -22,11 +26,19 @@ from harness.trees import remove_tree
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 """Read when Ray is imported: it reports to nobody, and leaves the environments of its processes alone."""
 
-TOKEN = "; a cluster with a token wants RAY_AUTH_MODE=token, and the token (`ray get-auth-token`)"
+TOKEN = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the cluster"
 """Ray never shows the user's token to an address that is given, unless it is told to."""
 
 OBJECT_STORE_BYTES = 100 << 20
 """Of Ray's own object store: nothing goes through it but calls and outcomes."""
+
+NO_MEMORY_MONITOR = {"memory_monitor_refresh_ms": 0}
+"""Else Ray ends calls, and begins them again without end or a word, while the machine's memory is nearly full: that of
+a call is limited by its sandbox."""
+
+PREFIX = "harness-ray-"
+FRESH_SECONDS = 60.0
+"""A folder that is younger may be one that is just being made."""
 
 CONNECT_SECONDS = 10.0
 
@@ -39,6 +51,8 @@ class Ground:
         self._tournament = tournament
         self._ray = _import_ray()
         self._folder: Path | None = None
+        self._lock: int | None = None
+        """Of the folder. It is gone with this process, however that ends."""
         self._executor: Any = None
         if tournament.ray_address is None:
             check_cores(tournament)
@@ -52,11 +66,14 @@ class Ground:
         _check_address(address)
         try:
             with _own_signals():
+                _check_token(self._ray, address)
                 self._ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except self._ray.exceptions.AuthenticationError:
+            raise UserError(f"{address}: the cluster wants a token, and not what we have; {TOKEN}") from None
         except (ConnectionError, RuntimeError, ValueError, self._ray.exceptions.RayError) as error:
             reason = " ".join(str(error).split())
-            remedy = "; mend that" if "RAY_AUTH_MODE" in os.environ else TOKEN
-            raise UserError(f"{address}: Ray does not take us into its cluster ({reason}){remedy}") from None
+            remedy = f"where it wants a token, {TOKEN}" if address == "auto" else "mend that"
+            raise UserError(f"{address}: Ray does not take us into its cluster ({reason}); {remedy}") from None
 
     def executor(self, field: Field) -> Executor:
         _check_gpus(field, self._gpus)
@@ -69,13 +86,16 @@ class Ground:
 
     def _start(self) -> None:
         """In a folder of its own, which holds Ray's logs for as long as it runs; sockets want a short path."""
-        self._folder = Path(mkdtemp(prefix="harness-ray-", dir="/tmp"))
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in ~/.ray for good
+        _sweep_folders(Path("/tmp"))
+        self._folder = Path(mkdtemp(prefix=PREFIX, dir="/tmp"))
+        self._lock = _lock(self._folder)
         memory = max(machine.total_memory(), self._tournament.limits.resolve().memory)
         with _own_signals():
             self._ray.init(
                 "local", num_cpus=len(machine.usable_cores()), num_gpus=self._gpus, _memory=memory,
                 object_store_memory=OBJECT_STORE_BYTES, include_dashboard=False, log_to_driver=False,
-                logging_level=logging.ERROR, _temp_dir=str(self._folder),
+                logging_level=logging.ERROR, _temp_dir=str(self._folder), _system_config=NO_MEMORY_MONITOR,
             )  # fmt: skip
 
     def facts(self) -> dict[str, Any]:
@@ -84,8 +104,34 @@ class Ground:
     def close(self) -> None:
         with _own_signals():
             self._ray.shutdown()
-        if self._folder is not None:
+        if self._folder is not None and self._lock is not None:
             remove_tree(self._folder)
+            os.close(self._lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """The folder's descriptor with a lock on it; None where another process has that, or the folder is gone."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def _sweep_folders(parent: Path) -> None:
+    """Removes what runs of this user left that were killed."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(FileNotFoundError):  # its own run, or another one, was quicker
+            about = folder.lstat()
+            old = time.time() - about.st_mtime > FRESH_SECONDS
+            if old and about.st_uid == os.geteuid() and (lock := _lock(folder)) is not None:
+                remove_tree(folder)
+                os.close(lock)
 
 
 def _import_ray() -> Any:
@@ -108,8 +154,10 @@ def _import_ray() -> Any:
 def _own_signals() -> Iterator[None]:
     """What a signal does to us stays as it is: Ray takes SIGTERM for itself."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _check_address(address: str) -> None:
@@ -123,6 +171,33 @@ def _check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise UserError(f"{address}: nobody answers there ({error}); start Ray with `ray start --head`") from None
+
+
+def _check_token(ray: Any, address: str) -> None:
+    """Ray itself asks for 20 seconds, and does not say then why it is refused.
+
+    Raises: ray.exceptions.AuthenticationError where the token is refused or missing.
+    """
+    if address == "auto":  # which only Ray itself can look up
+        return
+    tokens = importlib.import_module("ray._private.authentication.authentication_token_setup")
+    tokens.ensure_token_if_auth_enabled(create_token_if_missing=False)  # without one, the client ends the process
+    with _silenced():
+        ray._raylet.GcsClient(address=address)
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Without the lines that Ray's C++ writes to the standard error by itself."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _check_gpus(field: Field, gpus: int) -> None:

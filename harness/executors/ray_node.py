@@ -21,10 +21,11 @@ import ray
 from harness import machine
 from harness.calls import Arena
 from harness.dataset import LabelSpace
-from harness.depot import Depot
+from harness.depot import CodeLostError, Depot
 from harness.errors import InfrastructureError, StoreDamagedError, UserError
 from harness.executors.cores import own_folder, take_cores
 from harness.executors.marks import MARKS, make_mark, sweep_marks
+from harness.executors.ray_room import Report
 from harness.objects import OWNER, folder_of, open_objects
 from harness.records import Call, Outcome, Slot
 from harness.sandbox import Sandbox, Setting, open_sandbox
@@ -82,19 +83,6 @@ class Orders:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What a machine says of itself. fault: why it cannot play. answer: an object that it made. memory in bytes."""
-
-    host: str
-    fault: str | None = None
-    answer: str = ""
-    swept: int = 0
-    cores: int = 0
-    memory: int = 0
-    gpu_memory: int | None = None
-
-
-@dataclass(frozen=True)
 class Reply:
     """What came of a call, and on which machine."""
 
@@ -115,8 +103,7 @@ def look(packed: bytes) -> Report:
         swept, answer = node.sweep(), node.answer(orders.probe)
     except (UserError, InfrastructureError, OSError) as error:
         return Report(host, str(error))
-    cores, memory = len(machine.usable_cores()), machine.total_memory()
-    return Report(host, None, answer, swept, cores, memory, machine.gpu_memory())
+    return Report(host, None, answer, swept, machine.gpu_memory())
 
 
 def play(orders: Orders, call: Call, archive: str) -> Reply:
@@ -124,6 +111,8 @@ def play(orders: Orders, call: Call, archive: str) -> Reply:
     node, host = ray.get_runtime_context().get_node_id(), platform.node()
     try:
         return Reply(node, host, _aside(lambda stop: _node(orders).play(call, archive, stop)))
+    except CodeLostError as error:  # which only the driver can make anew in its own store
+        return Reply(node, host, error if orders.home else InfrastructureError(f"{host}: {error}"))
     except (ImageMissingError, StoreDamagedError) as error:
         return Reply(node, host, error)
     except RewrittenError as error:
@@ -197,7 +186,7 @@ class Node:
         count = limits.cpus or 1
         orders = self._orders
         with (
-            take_cores(self._cores_folder, machine.usable_cores(), count, self._places) as cores,
+            take_cores(self._cores_folder, machine.usable_cores(), count, self._places, stop) as cores,
             ThreadPoolExecutor(count, "pixels") as pixels,
             self._unchanged(here.code, weights),
         ):
@@ -214,9 +203,10 @@ class Node:
 
     @contextmanager
     def _unchanged(self, code: Path, weights: list[Weights]) -> Iterator[None]:
-        """Looks at the weights before and after; a copy that was spoilt here is made anew by the next call."""
-        self._look(code, weights)
-        yield
+        """Looks at code and weights before and after; a copy that was spoilt here is made anew by the next call."""
+        with self._depot.unharmed(code):
+            self._look(code, weights)
+            yield
         self._look(code, weights)
 
     def _look(self, code: Path, weights: list[Weights]) -> None:
@@ -267,8 +257,9 @@ def _own_gpu() -> str | None:
 
 
 def node_folder() -> Path:
-    """Where a machine keeps what it needs again: $HARNESS_NODE_FOLDER, else DEFAULT_FOLDER."""
-    return Path(os.environ.get(VARIABLE) or DEFAULT_FOLDER).expanduser()
+    """Where a machine keeps what it needs again: $HARNESS_NODE_FOLDER, else its own in DEFAULT_FOLDER: machines may
+    share their users' homes, and locks do not always hold between machines."""
+    return Path(os.environ.get(VARIABLE) or f"{DEFAULT_FOLDER}/{platform.node()}").expanduser()
 
 
 _known: dict[str, Node] = {}

@@ -1,9 +1,8 @@
 """The machines of a Ray cluster as the driver knows them: which may play, how many calls each, and which fail."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 import ray
@@ -11,13 +10,20 @@ from ray.exceptions import RayError
 
 import harness
 from harness.errors import EngineUnavailableError, InfrastructureError, UserError
-from harness.executors.ray_node import Report, machines
+from harness.executors.ray_node import machines
+from harness.executors.ray_room import Member, Needs, Report, State, may_play, places, room, too_small, unmet
 
 MOST_FAILURES = 3
 """In a row, while others do not fail: then a machine is set aside."""
 
 LOOK_SECONDS = 5.0
 """How often machines that came or went are looked for."""
+
+AGAIN_SECONDS = 60.0
+"""How soon a machine that cannot play is looked at again: an engine may take a while to start."""
+
+GONE_SECONDS = 300.0
+"""How long calls wait for a machine that can play them, when there is none left: another one may come."""
 
 ANSWER_SECONDS = 120.0
 """How long a machine may take to answer: Ray starts a process there, which imports the harness."""
@@ -27,50 +33,6 @@ SWEEP_SECONDS = 30.0
 
 ENGINE_SHARE = 0.001
 """Of the custom resource `docker`: it only says where calls may be played."""
-
-GIB = float(1 << 30)
-
-
-@dataclass(frozen=True)
-class Needs:
-    """What one call takes. memory, gpu_memory: bytes; gpus, others: whether there are calls with, and without a GPU."""
-
-    cpus: int
-    memory: int
-    gpu_memory: int | None
-    gpus: bool
-    others: bool
-
-
-class State(StrEnum):
-    """Of a machine: asked whether it can play, playing, or left out."""
-
-    ASKED = "asked"
-    PLAYING = "playing"
-    OUT = "out"
-
-
-@dataclass
-class Member:
-    """One machine. resources: as Ray gives them out. asked: the look under way, until `due`."""
-
-    id: str
-    host: str
-    resources: dict[str, float]
-    state: State = State.ASKED
-    report: Report | None = None
-    asked: Any = None
-    due: float = 0.0
-    failures: int = 0
-
-    @property
-    def name(self) -> str:
-        return f"{self.host} ({self.id[:8]})"
-
-    def describe(self) -> dict[str, Any]:
-        """Cores and GPUs as Ray gives them out; memory in bytes."""
-        given = {key: self.resources.get(name, 0) for key, name in (("cores", "CPU"), ("gpus", "GPU"))}
-        return {"host": self.host, **given, "memory": self.resources.get("memory", 0)}
 
 
 @dataclass
@@ -86,40 +48,56 @@ class Nodes:
     probe: str
     say: Callable[[str], None]
     members: dict[str, Member] = field(default_factory=dict)
-    left_out: list[str] = field(default_factory=list)
     swept: int = 0
     engines: bool = False
     """Whether machines with an engine are those that have the custom resource `docker`."""
     _next: float = 0.0
+    _met: float = 0.0
+    _empty: float | None = None
+    """Since when there is no machine for some of the calls."""
 
     def muster(self, sandbox: str) -> None:
-        """Looks at all machines and waits for them. Raises: UserError where none is left, with every reason."""
+        """Looks at all machines and waits for them.
+
+        Raises: UserError where no machine is left for some of the calls, with every reason.
+        """
         self.engines = sandbox == "docker" and any("docker" in one["Resources"] for one in machines())
         self._meet()
         self._hear_all()
+        out = [f"the machine {one.name} is left out: {one.fault}" for one in self.members.values() if one.fault]
         if not self.playing:
-            raise UserError(self.left_out or ["the cluster has no machine to play on; start one with `ray start`"])
-        if not self.slots:
-            raise UserError(unmet(self.needs, self.playing))
+            raise UserError(out or ["the cluster has no machine to play on; start one with `ray start`"])
+        for gpu in self.needs.kinds:
+            if not self.fitting(gpu):
+                raise UserError([*out, unmet(self.needs, self.playing, gpu)])
 
     def refresh(self) -> None:
-        """Meets machines that are new, misses those that are gone, and hears what was asked; at most now and then."""
+        """Meets machines that are new, misses those that are gone, and hears what was asked; at most now and then.
+
+        Raises: EngineUnavailableError where Ray has not answered for a while.
+        """
         self._hear()
         if time.monotonic() >= self._next:
             self._meet()
 
     def _meet(self) -> None:
-        self._next = time.monotonic() + LOOK_SECONDS
+        now = time.monotonic()
+        self._next = now + LOOK_SECONDS
         try:
-            alive = {one["NodeID"]: one for one in machines() if _may_play(one, self.engines)}
+            alive = {one["NodeID"]: one for one in machines() if may_play(one, self.engines)}
         except (RayError, OSError) as error:
+            if now - self._met < GONE_SECONDS:
+                return
             raise EngineUnavailableError(f"Ray does not answer ({error})") from None
+        self._met = now
         for gone in self.members.keys() - alive.keys():
             self.say(f"the machine {self.members.pop(gone).name} is gone")
         for id_ in alive.keys() - self.members.keys():
             node = alive[id_]
-            self.members[id_] = member = Member(id_, node["NodeManagerHostname"], node["Resources"])
-            self._ask(member)
+            self.members[id_] = Member(id_, node["NodeManagerHostname"], node["Resources"])
+        for member in self.members.values():
+            if member.asked is None and member.state in (State.ASKED, State.OUT) and now >= member.due:
+                self._ask(member)
 
     def _ask(self, member: Member) -> None:
         member.asked, member.due = self._look(member), time.monotonic() + ANSWER_SECONDS
@@ -138,12 +116,21 @@ class Nodes:
                 self._judge(member, report)
 
     def _judge(self, member: Member, report: Report) -> None:
+        """It plays, or is left out and asked again later; what was said already is not said again."""
         self.swept += report.swept
-        fault = report.fault or self._silent(report) or _too_small(report, member, self.needs)
-        member.state = State.OUT if fault else State.PLAYING
-        if fault:
-            self.left_out.append(f"the machine {member.name} is left out: {fault}")
-            self.say(self.left_out[-1])
+        before, member.fault = member.fault, self._fault(member, report)
+        member.state = State.OUT if member.fault else State.PLAYING
+        member.due = time.monotonic() + AGAIN_SECONDS
+        if member.fault and member.fault != before:
+            self.say(f"the machine {member.name} is left out: {member.fault}")
+        elif before and not member.fault:
+            self.say(f"the machine {member.name} can play now")
+
+    def _fault(self, member: Member, report: Report) -> str:
+        try:
+            return report.fault or self._silent(report) or too_small(report, member, self.needs)
+        except (InfrastructureError, OSError) as error:
+            return f"whether it reaches the objects cannot be told ({error})"
 
     def _silent(self, report: Report) -> str:
         return "" if self.has(report.answer) else "what it wrote to the objects did not come to be there"
@@ -178,12 +165,39 @@ class Nodes:
             return 1.0
         return min(1.0, -(-self.needs.gpu_memory * 10_000 // min(sizes)) / 10_000)
 
-    def excluded(self, avoided: Iterable[str]) -> list[str]:
+    def fitting(self, gpu: bool) -> set[str]:
+        """Machines that can play calls with, or without a GPU."""
+        share = self.gpu_share
+        return {one.id for one in self.playing if places(one, self.needs, share, gpu)}
+
+    def free_slots(self, most: int | None, running: Sequence[bool]) -> int:
+        """How many calls may be sent besides those that are, each of which has a GPU or not.
+
+        Those that wait for a GPU keep nobody from playing those without, as long as they are not too many.
+        """
+        slots = self.slots if most is None else min(most, self.slots)
+        share, gpus = self.gpu_share, sum(running)
+        playing = min(gpus, sum(places(one, self.needs, share, True) for one in self.playing))
+        return max(0, slots - (len(running) - gpus) - playing) if gpus - playing < slots else 0
+
+    def check_room(self, kinds: Iterable[bool]) -> None:
+        """Raises: EngineUnavailableError where such calls have waited too long for a machine that can play them."""
+        missing = [gpu for gpu in kinds if not self.fitting(gpu)]
+        now = time.monotonic()
+        if not missing:
+            self._empty = None
+        elif self._empty is None:
+            self._empty = now
+            self.say(f"{_nobody(missing)}; waiting {GONE_SECONDS / 60:.0f} minutes for one")
+        elif now - self._empty >= GONE_SECONDS:
+            raise EngineUnavailableError(f"{_nobody(missing)}; `ray start` brings one, and the same command goes on")
+
+    def excluded(self, avoided: Iterable[str], gpu: bool) -> set[str]:
         """Where a call must not go; `avoided` are machines that others are better than, where there are others."""
-        out = [one.id for one in self.members.values() if one.state is not State.PLAYING]
-        playing = {one.id for one in self.playing}
-        bad = playing & set(avoided)
-        return sorted([*out, *(bad if bad != playing else ())])
+        out = {one.id for one in self.members.values() if one.state is not State.PLAYING}
+        fitting = self.fitting(gpu)
+        bad = fitting & set(avoided)
+        return out | (bad if bad != fitting else set())
 
     def succeeded(self, id_: str) -> None:
         if id_ in self.members:
@@ -193,13 +207,18 @@ class Nodes:
         """A machine is only to blame for what does not happen to all of them. One that fails fails fast, and would get
         call after call while others are at work."""
         member = self.members.get(id_)
-        if member is None or member.state is State.OUT:
+        if member is None or member.state is not State.PLAYING:
             return
         member.failures += 1
-        others = any(one is not member and not one.failures for one in self.playing)
-        if member.failures >= MOST_FAILURES and others and self._objects_answer():
-            member.state = State.OUT
+        if member.failures >= MOST_FAILURES and self._others_do_well(member) and self._objects_answer():
+            member.state = State.ASIDE
             self.say(f"the machine {member.name} is set aside after {member.failures} failures in a row ({error})")
+
+    def _others_do_well(self, member: Member) -> bool:
+        """Whether there is another one for each kind of call that it plays."""
+        well = {one.id for one in self.playing if one is not member and not one.failures}
+        fitting = [self.fitting(gpu) for gpu in self.needs.kinds]
+        return all(ids & well for ids in fitting if member.id in ids)
 
     def _objects_answer(self) -> bool:
         try:
@@ -208,39 +227,9 @@ class Nodes:
             return False
 
 
-def room(member: Member, needs: Needs, gpu_share: float) -> int:
-    """How many calls a machine plays side by side."""
-    cpus, memory, gpus = (int(member.resources.get(name, 0)) for name in ("CPU", "memory", "GPU"))
-    fits = min(cpus // needs.cpus, memory // needs.memory)
-    by_gpu = gpus * int(1 / gpu_share + 1e-9)
-    if needs.gpus and (by_gpu or not needs.others):
-        return min(fits, by_gpu)
-    return fits
-
-
-def unmet(needs: Needs, members: list[Member]) -> str:
-    """Why no machine of the cluster has room for one call."""
-    cpus, memory = (max(one.resources.get(name, 0.0) for one in members) for name in ("CPU", "memory"))
-    if cpus < needs.cpus:
-        return f"limits.cpus: {needs.cpus} cores for each call, no machine of the cluster has over {cpus:.0f}; lower it"
-    if memory < needs.memory:
-        largest, asked = f"{memory / GIB:.1f} GiB", f"{needs.memory / GIB:.1f} GiB"
-        return f"limits.memory: {asked} for each call, no machine of the cluster has over {largest}; lower it"
-    return "no machine of the cluster has the cores, the memory and the GPU of one call together; lower the limits"
-
-
-def _may_play(node: dict[str, Any], engines: bool) -> bool:
-    """A machine without cores has none for calls: often the one where Ray is at home."""
-    return node["Resources"].get("CPU", 0) > 0 and (not engines or "docker" in node["Resources"])
-
-
-def _too_small(report: Report, member: Member, needs: Needs) -> str:
-    if not needs.gpus or not needs.gpu_memory or not report.gpu_memory or not member.resources.get("GPU"):
-        return ""
-    if report.gpu_memory >= needs.gpu_memory:
-        return ""
-    has, asked = (f"{size / GIB:.1f} GiB" for size in (report.gpu_memory, needs.gpu_memory))
-    return f"it has a GPU of {has}, limits.gpu_memory asks for {asked}"
+def _nobody(kinds: list[bool]) -> str:
+    which = "" if False in kinds else " that has a GPU"
+    return f"no machine of the cluster is left to play on{which}"
 
 
 def _heard(member: Member) -> Report | None:

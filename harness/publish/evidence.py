@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.index import CallRecord
 from harness.publish.border import check_audits, check_round, check_version, read_ledger, read_provenance, read_value
 from harness.publish.parquet import (
-    attack_images_table,
+    attack_images_tables,
     predictions_tables,
     read_attack_images,
     read_predictions,
@@ -55,8 +55,7 @@ class Evidence:
 def collect(output: Path, store: Store) -> Evidence:
     """The evidence of a run from its output folder and store. Raises: UserError where the run did not end."""
     round_ = read_round(output)
-    audits = read_audits(round_, store.index)
-    table = assemble(round_, store.index, audits)
+    table, audits = assemble(round_, store.index), read_audits(round_, store.index)
     return Evidence(round_, table, audits, tuple(store.index.calls(round_.players())), _provenance(output))
 
 
@@ -95,7 +94,7 @@ def write_evidence(evidence: Evidence, folder: Path) -> None:
     round_, table, audits = evidence.round, evidence.table, evidence.audits
     write_round(round_, folder)
     write_table(predictions_tables(round_, table, audits), folder / PREDICTIONS)
-    write_table([attack_images_table(round_, table, audits)], folder / ATTACK_IMAGES)
+    write_table(attack_images_tables(round_, table, audits), folder / ATTACK_IMAGES)
     write_json([asdict(call) for call in evidence.ledger], folder / LEDGER)
     write_json(evidence.provenance, folder / PROVENANCE)
     if evidence.similarity is not None:

@@ -6,7 +6,7 @@ Columns of text are kept as dictionaries, so that a name costs its bytes once.
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harness.assembly import AUDIT_COLUMNS, AuditTable, image_budgets
+from harness.assembly import AUDIT_COLUMNS, AttackAudits, AuditTable, image_budgets
 from harness.atomic import atomic_path
 from harness.errors import UserError
 from harness.publish.similarity import MOST_IMAGES, Similarity
 from harness.round import Round
-from harness.scoring import NO_ANSWER, UNKNOWN, ScoreTable
+from harness.scoring import NO_ANSWER, UNKNOWN, ScoreTable, let_go
 
 PART = 1 << 20
 """Rows that are written at once, about; a part is one row group."""
@@ -49,25 +49,25 @@ def write_table(parts: Iterable[pa.Table], path: Path) -> None:
             writer.write_table(part)
 
 
-def predictions_tables(round_: Round, table: ScoreTable, audits: AuditTable) -> Iterator[pa.Table]:
+def predictions_tables(round_: Round, table: ScoreTable, audits: AttackAudits) -> Iterator[pa.Table]:
     """Every answer, (1 + A x E) x D x N rows in parts. label: null for none; known: whether it was asked for."""
     attacks, epsilons, defenses, images = table.labels.shape
-    clean = np.array([one.clean for one in round_.images], dtype=object)
-    words, codes = np.unique(np.concatenate([clean, audits.digests.ravel()]).astype(str), return_inverse=True)
-    blocks = _Blocks(
-        labels=table.labels.reshape(attacks * epsilons, defenses, images),
-        attack=np.repeat(np.arange(attacks), epsilons),
-        budgets=np.tile(image_budgets(round_), (attacks, 1)),
-        valid=table.valid.reshape(attacks * epsilons, images),
-        digests=codes[images:].reshape(attacks * epsilons, images),
-    )
-    names = _Names(table, words.tolist())
+    budgets, clean = image_budgets(round_), np.array([[one.clean for one in round_.images]], dtype=object)
     whole = np.ones((1, images), dtype=bool)
-    undisturbed = _Blocks(table.clean[None], np.array([-1]), np.zeros((1, images)), whole, codes[None, :images])
-    yield names.table(undisturbed)
-    step = max(1, PART // max(defenses * images, 1))
-    for start in range(0, attacks * epsilons, step):
-        yield names.table(blocks.part(slice(start, start + step)))
+    yield from _tables(table, _Blocks(table.clean[None], np.array([-1]), np.zeros((1, images)), whole, clean))
+    for some in _groups(attacks, epsilons * defenses * images):
+        labels = table.labels[some.start : some.stop].reshape(len(some) * epsilons, defenses, images)
+        valid = table.valid[some.start : some.stop].reshape(-1, images)
+        digests = np.concatenate([audits.digests_of(attack) for attack in some])
+        attack = np.repeat(np.array(some), epsilons)
+        yield from _tables(table, _Blocks(labels, attack, np.tile(budgets, (len(some), 1)), valid, digests))
+        let_go(table.labels)
+
+
+def _groups(attacks: int, rows: int) -> Iterator[range]:
+    """As many attacks as make up a part, where each has so many rows."""
+    step = max(1, PART // max(rows, 1))
+    return (range(start, min(start + step, attacks)) for start in range(0, attacks, step))
 
 
 @dataclass(frozen=True)
@@ -78,48 +78,73 @@ class _Blocks:
     attack: npt.NDArray[np.integer]
     budgets: npt.NDArray[np.number]
     valid: npt.NDArray[np.bool_]
-    digests: npt.NDArray[np.integer]
+    digests: npt.NDArray[np.object_]
 
-    def part(self, some: slice) -> "_Blocks":
-        return _Blocks(*(getattr(self, one.name)[some] for one in fields(self)))
+
+def _tables(of: ScoreTable, blocks: _Blocks) -> Iterator[pa.Table]:
+    words, codes = np.unique(blocks.digests, return_inverse=True)
+    digests = _Codes(words.tolist(), codes.reshape(blocks.digests.shape))
+    for rows, columns in _parts(*blocks.labels.shape):
+        yield _table(of, blocks, digests, rows, columns)
+
+
+def _parts(blocks: int, defenses: int, images: int) -> Iterator[tuple[range, range]]:
+    """Blocks and defenses that are written at once, in the order of the rows: all, or some defenses of one block."""
+    if blocks * defenses * images <= PART:
+        yield range(blocks), range(defenses)
+        return
+    step = max(1, PART // images)
+    for block in range(blocks):
+        for first in range(0, defenses, step):
+            yield range(block, block + 1), range(first, min(first + step, defenses))
 
 
 @dataclass(frozen=True)
-class _Names:
-    """What the codes of a part stand for."""
+class _Codes:
+    """words: without repetitions. codes: their places, B x N."""
 
-    of: ScoreTable
-    digests: list[str]
-
-    def table(self, blocks: _Blocks) -> pa.Table:
-        block, column, image = (axis.ravel() for axis in np.indices(blocks.labels.shape, dtype=np.int32))
-        answers = blocks.labels.ravel()
-        return pa.table({
-            "attack": _words((CLEAN, *self.of.attacks), 1 + blocks.attack[block]),
-            "targeted": pa.array((blocks.attack >= self.of.untargeted)[block]),
-            "epsilon": pa.array(blocks.budgets[block, image].astype(np.int16)),
-            "defense": _words(self.of.defenses, column),
-            "image": _words(self.of.images, image),
-            "label": pa.array(answers, pa.int32(), mask=answers < 0),
-            "true_label": pa.array(self.of.true_labels[image]),
-            "target_class": pa.array(self.of.target_classes[image]),
-            "valid": pa.array(blocks.valid[block, image]),
-            "digest": _words(self.digests, blocks.digests[block, image]),
-            "known": pa.array(answers != UNKNOWN),
-        })  # fmt: skip
+    words: list[str]
+    codes: npt.NDArray[np.integer]
 
 
-def attack_images_table(round_: Round, table: ScoreTable, audits: AuditTable) -> pa.Table:
-    """One row for each adversarial image, A x E x N: what was wrong with it, and how far it is from the clean one."""
-    attack, epsilon, image = (axis.ravel() for axis in np.indices(table.valid.shape, dtype=np.int32))
+def _table(of: ScoreTable, blocks: _Blocks, digests: _Codes, rows: range, columns: range) -> pa.Table:
+    answers = blocks.labels[rows.start : rows.stop, columns.start : columns.stop].ravel()
+    shape = len(rows), len(columns), len(of.images)
+    block, column, image = (axis.ravel() for axis in np.indices(shape, dtype=np.int32))
+    block += rows.start
     return pa.table({
-        "attack": _words(table.attacks, attack),
-        "targeted": pa.array(attack >= table.untargeted),
-        "epsilon": pa.array(image_budgets(round_)[epsilon, image]),
-        "image": _words(table.images, image),
-        "digest": _texts(audits.digests),
-        "fault": _texts(audits.faults),
-    } | {name: pa.array(audits.measures[name].ravel()) for name in AUDIT_COLUMNS})  # fmt: skip
+        "attack": _words((CLEAN, *of.attacks), 1 + blocks.attack[block]),
+        "targeted": pa.array((blocks.attack >= of.untargeted)[block]),
+        "epsilon": pa.array(blocks.budgets[block, image].astype(np.int16)),
+        "defense": _words(of.defenses, column + columns.start),
+        "image": _words(of.images, image),
+        "label": pa.array(answers, pa.int32(), mask=answers < 0),
+        "true_label": pa.array(of.true_labels[image]),
+        "target_class": pa.array(of.target_classes[image]),
+        "valid": pa.array(blocks.valid[block, image]),
+        "digest": _words(digests.words, digests.codes[block, image]),
+        "known": pa.array(answers != UNKNOWN),
+    })  # fmt: skip
+
+
+def attack_images_tables(round_: Round, table: ScoreTable, audits: AttackAudits) -> Iterator[pa.Table]:
+    """One row for each adversarial image, A x E x N: what was wrong with it, and how far it is from the clean one."""
+    attacks, *shape = table.valid.shape
+    budgets = image_budgets(round_)
+    for some in _groups(attacks, shape[0] * shape[1]) if attacks else [range(0)]:
+        attack, epsilon, image = (axis.ravel() for axis in np.indices((len(some), *shape), dtype=np.int32))
+        measures = [audits.measures_of(number) for number in some]
+        yield pa.table({
+            "attack": _words(table.attacks, attack + some.start),
+            "targeted": pa.array(attack + some.start >= table.untargeted),
+            "epsilon": pa.array(budgets[epsilon, image]),
+            "image": _words(table.images, image),
+            "digest": _texts([audits.digests_of(number) for number in some]),
+            "fault": _texts([audits.faults_of(number) for number in some]),
+        } | {
+            name: pa.array(np.array([one[name] for one in measures], dtype=np.float64).ravel())
+            for name in AUDIT_COLUMNS
+        })  # fmt: skip
 
 
 def similarity_table(similarity: Similarity) -> pa.Table:
@@ -143,8 +168,8 @@ def _words(words: Sequence[str], codes: npt.NDArray[np.integer]) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(distinct, pa.string()))
 
 
-def _texts(texts: npt.NDArray[np.object_]) -> pa.Array:
-    return pa.array(texts.ravel().tolist(), pa.string()).dictionary_encode()
+def _texts(texts: Sequence[npt.NDArray[np.object_]]) -> pa.Array:
+    return pa.array([text for part in texts for text in part.ravel().tolist()], pa.string()).dictionary_encode()
 
 
 # --- reading what a stranger may have written

@@ -162,10 +162,10 @@ def _opponents_left_out(wins: Wins, role: Role, kinds: Sequence[Role]) -> list[R
 
 def _images(field: Field) -> list[Row]:
     """An answer that is not known yet is no wrong one."""
-    table, correct = field.table, field.points.correct
+    table, correct = field.table, field.points.correct[...]
     known = table.labels != UNKNOWN
     clean = (table.clean == table.true_labels)[None, None]
-    lost = lost_to_best(correct | ~known)
+    lost = lost_to_best(correct, known)
     shares = difficulty(correct, known), difficulty(correct, known & clean), lost
     suspects = {one.image: one for one in label_suspects(table.clean, table.true_labels)}
     return [
@@ -238,7 +238,7 @@ def _points_at(role: Role, wins: Wins, played: Flags, weights: Weights) -> dict[
     if role is Role.DEFENSE:
         return columns
     right = wins.clean_correct
-    above = (wins.won & right[None, :, None, :] & played).sum(axis=(1, 2))
+    above = (wins.won[...] & right[None, :, None, :] & played).sum(axis=(1, 2))
     return columns | {"where_clean_correct": _estimates(ratios(above, right.sum(axis=0) * played.sum(axis=0), weights))}
 
 

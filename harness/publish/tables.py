@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.assembly import AuditTable
+from harness.assembly import AttackAudits
 from harness.atomic import atomic_path, write_atomic
 from harness.publish.cells import Board
 from harness.publish.markdown import markdown
 from harness.round import Round
-from harness.scoring import ScoreTable
+from harness.scoring import ScoreTable, let_go
 
 MATRICES = {
     "accuracy_on_attacks": "attacks",
@@ -34,13 +34,13 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """With what a spreadsheet would reckon; such text gets a quote before it, as spreadsheets write it themselves."""
 
 
-def write_results(folder: Path, round_: Round, board: Board, table: ScoreTable, audits: AuditTable) -> None:
+def write_results(folder: Path, round_: Round, board: Board, table: ScoreTable, audits: AttackAudits) -> None:
     """Writes every file of the results but `provenance.json`, each in one step."""
-    from harness.publish.parquet import attack_images_table, predictions_tables, write_table  # pyarrow takes a while
+    from harness.publish.parquet import attack_images_tables, predictions_tables, write_table  # pyarrow takes a while
 
     write_tables(folder, board, table)
     write_table(predictions_tables(round_, table, audits), folder / "predictions.parquet")
-    write_table([attack_images_table(round_, table, audits)], folder / "attack_images.parquet")
+    write_table(attack_images_tables(round_, table, audits), folder / "attack_images.parquet")
 
 
 def write_tables(folder: Path, board: Board, table: ScoreTable) -> None:
@@ -62,11 +62,12 @@ def classifications(table: ScoreTable) -> Iterator[tuple[str | int | bool, ...]]
     """The rows of `all_classification.csv`: every answer on an attack's own image."""
     truth = table.true_labels.tolist(), table.target_classes.tolist()
     for attack, epsilon in np.ndindex(table.valid.shape[:2]):
-        labels = table.labels[attack, epsilon]
         kind = table.attacks[attack], attack >= table.untargeted
-        answered = (labels >= 0) & table.valid[attack, epsilon]
-        for (defense, image), label in zip(np.argwhere(answered).tolist(), labels[answered].tolist(), strict=True):
-            yield *kind, table.defenses[defense], table.images[image], label, truth[0][image], truth[1][image]
+        for defense, labels in zip(table.defenses, table.labels[attack, epsilon], strict=True):
+            images = np.flatnonzero((labels >= 0) & table.valid[attack, epsilon])
+            for image, label in zip(images.tolist(), labels[images].tolist(), strict=True):
+                yield *kind, defense, table.images[image], label, truth[0][image], truth[1][image]
+        let_go(table.labels)
 
 
 def _write_csv(path: Path, rows: Iterable[Iterable[Any]]) -> None:

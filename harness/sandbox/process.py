@@ -6,10 +6,8 @@ does not isolate: a submission may read what the user may read, and reach the ne
 
 import errno
 import filecmp
-import importlib.metadata
 import os
 import signal
-import site
 import subprocess
 import sys
 import tempfile
@@ -22,16 +20,14 @@ from typing import IO
 
 import psutil
 
-from harness.digest import digest_local, digest_value
 from harness.errors import InfrastructureError, UserError
 from harness.records import Limits, Verdict
 from harness.sandbox import OPEN_FILES, Ending, Job, Setting, launch
+from harness.sandbox.environment import environment_digest
 from harness.sandbox.failure import LOG_BYTES, Kill, classify, clean_log
 from harness.sandbox.watch import Quota, watch
 from harness.submission import Submission, UnavailableError
 from harness.trees import remove_tree
-
-OWN_DISTRIBUTION = "adversarial-harness"
 
 STORE_VARIABLE = "HARNESS_STORE"
 CALL_VARIABLE = "HARNESS_CALL"
@@ -154,20 +150,6 @@ class Backend:
         gpu = {"CUDA_VISIBLE_DEVICES": job.gpu or ""}
         marks = {STORE_VARIABLE: self._setting.store_identity, CALL_VARIABLE: job.token}
         return job.environment() | gpu | marks | {"PATH": path, "HOME": temporary, "TMPDIR": temporary}
-
-
-def environment_digest(folders: Sequence[str] = ()) -> str:
-    """Stands for the container's digest: the Python version and every installed distribution.
-
-    Installed is what lies in `folders`, by default those of this Python's packages: the path of this process is
-    longer where a library (Ray) or the caller put something on it that no submission will find. Of a distribution
-    that is installed from this machine, the files count too: they change under one version. Only the harness itself
-    does not, which no submission uses.
-    """
-    found = list(importlib.metadata.distributions(path=list(folders or site.getsitepackages())))
-    installed = {f"{item.name}=={item.version}" for item in found}
-    local = {digest_local(item) for item in found if item.name != OWN_DISTRIBUTION}
-    return "process:" + digest_value("environment", [sys.version, sorted(installed), sorted(filter(None, local))])
 
 
 class _Family:

@@ -26,16 +26,24 @@ GRAIN = 256
 """Weights are whole numbers of mean GRAIN and a half: sums of products are then exact, in whatever order a library
 makes them."""
 
-Weights = npt.NDArray[np.float64]
+PIECE = 1 << 22
+"""Weights that are floats at once: 32 MiB, where all of them would take 8 KB an image."""
+
+Weights = npt.NDArray[np.uint16]
+Sums = npt.NDArray[np.float64]
 Estimates = npt.NDArray[np.float64]
 """K x 3: value, lower and upper bound of each of K statistics."""
 
 
 def draw_images(images: int, seed: int, draws: int = DRAWS) -> Weights:
-    """What each image counts in each draw: whole numbers, at least 1, float64 B x N, GRAIN times exponential ones
-    rounded up.
+    """What each image counts in each draw: whole numbers, at least 1, B x N, GRAIN times exponential ones rounded up.
+
+    16 bits hold all that are up to 256 times the mean; a larger one comes once in 10^111.
     """
-    return np.ceil(GRAIN * np.random.default_rng(seed).standard_exponential((draws, images)))
+    generator, weights = np.random.default_rng(seed), np.empty((draws, images), dtype=np.uint16)
+    for row in weights:
+        row[:] = np.ceil(GRAIN * generator.standard_exponential(images))
+    return weights
 
 
 def ratios(
@@ -47,18 +55,25 @@ def ratios(
     times its denominator. A ratio of nothing is nan.
     """
     above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
-    sums = np.atleast_2d(below @ weights.T)
+    sums = np.atleast_2d(_weighted(below, weights))
     possible = below.sum(axis=-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
         values = above.sum(axis=1) / possible.ravel()
         unseen = _unseen(len(weights)) * ((below**2).sum(axis=-1, keepdims=True) / possible)
-        won = above @ weights.T
+        won = _weighted(above, weights)
         lower = np.quantile((won + least * unseen) / (sums + unseen), TAIL, axis=1)
         upper = np.quantile((won + unseen) / (sums + unseen), 1 - TAIL, axis=1)
     return np.column_stack([values, np.minimum(lower, values), np.maximum(upper, values)])
 
 
+def _weighted(points: Sums, weights: npt.NDArray[np.generic]) -> Sums:
+    """Sums over images in each draw: B, or K x B."""
+    step = max(1, PIECE // max(weights.shape[1], 1))
+    pieces = (weights[start : start + step].astype(np.float64) for start in range(0, len(weights), step))
+    return np.concatenate([points @ piece.T for piece in pieces], axis=-1)
+
+
 @cache
-def _unseen(draws: int) -> Weights:
+def _unseen(draws: int) -> Sums:
     """What the unseen image counts in each draw, B: the quantiles of its gamma distribution, as draws have no order."""
     return np.asarray(GRAIN * gammaincinv(UNSEEN, (np.arange(draws) + 0.5) / draws))

@@ -29,6 +29,7 @@ def at_budget(wins: Wins, played: Flags, weights: Weights) -> Point:
     """The shares where only some answers count. played: bool E x N, where the images had the budget in question."""
     worst, hardest = worst_opponents(wins, played)
     times = played.sum(axis=0)
-    won = (wins.won & played).sum(axis=(1, 2))
-    every = (wins.won.all(axis=1) & played).sum(axis=1)
-    return Point(ratios(won, times * wins.won.shape[1], weights), worst, hardest, ratios(every, times, weights))
+    opponents = len(wins.opponents)
+    won = (wins.by_epsilon * played).sum(axis=1)
+    every = ((wins.by_epsilon == opponents) & played).sum(axis=1)
+    return Point(ratios(won, times * opponents, weights), worst, hardest, ratios(every, times, weights))

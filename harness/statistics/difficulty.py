@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.scoring import Flags, Labels
+from harness.scoring import Bits, Flags, Labels
 
 SUSPICIOUS = 0.5
 """The share of defenses that agree on one other label for the clean image, above which its own is suspected."""
@@ -30,15 +30,21 @@ def difficulty(correct: Flags, counted: Flags | None = None) -> npt.NDArray[np.f
         return np.asarray((~correct & taken).sum(axis=(0, 1, 2)) / taken.sum(axis=(0, 1, 2)))
 
 
-def lost_to_best(correct: Flags) -> npt.NDArray[np.float64]:
-    """Share of defenses that lose the image to at least one attack: float64 N, of bool A x E x D x N; nan of none."""
-    lost = np.asarray(~correct.all(axis=(0, 1)))
-    return np.asarray(lost.mean(axis=0)) if len(lost) else np.full(lost.shape[1], np.nan)
+def lost_to_best(correct: Flags | Bits, known: Flags | Bits) -> npt.NDArray[np.float64]:
+    """Share of defenses that lose the image to at least one attack: float64 N, of A x E x D x N; nan of none.
+
+    An answer that is not known yet loses no image.
+    """
+    defenses, images = correct.shape[2:]
+    lost = np.zeros(images, dtype=np.int64)
+    for defense in range(defenses):
+        lost += ~(correct[:, :, defense] | ~known[:, :, defense]).all(axis=(0, 1))
+    return lost / defenses if defenses else np.full(images, np.nan)
 
 
-def undefended(correct: Flags) -> npt.NDArray[np.intp]:
-    """Images that every defense loses to at least one attack: positions, of bool A x E x D x N."""
-    return np.flatnonzero(lost_to_best(correct) == 1)
+def undefended(correct: Flags | Bits, known: Flags | Bits) -> npt.NDArray[np.intp]:
+    """Images that every defense loses to at least one attack: positions, of A x E x D x N."""
+    return np.flatnonzero(lost_to_best(correct, known) == 1)
 
 
 def label_suspects(clean: Labels, true_labels: Labels) -> list[Suspect]:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import betaincinv
 
-from harness.scoring import Flags
+from harness.scoring import Flags, add_up
 from harness.statistics.bootstrap import TAIL, UNSEEN, Estimates
 from harness.statistics.wins import Wins
 
@@ -48,14 +48,14 @@ def worst_opponents(wins: Wins, played: Flags | None = None) -> tuple[Estimates,
     played = np.ones((epsilons, images), dtype=bool) if played is None else played
     if not (opponents and played.any()):
         return np.full((submissions, 3), np.nan), np.zeros(submissions, dtype=np.intp)
-    found = [_sum(won, played) for won in wins.won]
+    found = [_sum(wins.won[number], played) for number in range(submissions)]
     estimates = np.array([_interval(sums) for sums in found]).reshape(-1, 3)
     return estimates, np.array([sums.hardest for sums in found], dtype=np.intp)
 
 
 def _sum(won: Flags, played: Flags) -> _Sums:
     """won: O x E x N. No matrix products: they are too small to be worth the threads of a library."""
-    x = (won & played).sum(axis=1, dtype=np.float64)
+    x = add_up((won & played).transpose(1, 0, 2)).astype(np.float64)
     times = played.sum(axis=0, dtype=np.float64)
     points = x.sum(axis=1)
     hardest = int(points.argmin())
