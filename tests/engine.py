@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import socket
 import tempfile
@@ -133,8 +134,11 @@ class Forwarder:
                 far = socket.socket(socket.AF_UNIX)
                 far.connect(self._target)
                 self._ends += [near, far]
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+                threading.Thread(target=self._ask, args=(near, far), daemon=True).start()
+                threading.Thread(target=self._pass_on, args=(far, near), daemon=True).start()
+
+    def _ask(self, near, far):
+        self._pass_on(near, far)
 
     def _pass_on(self, source, target):
         with contextlib.suppress(OSError):
@@ -150,14 +154,45 @@ class Forwarder:
             end.close()
 
 
+class Bare(Forwarder):
+    """The real engine as that of a machine that has no image until one is loaded there from an archive."""
+
+    loads = 0
+
+    def _ask(self, near, far):
+        """Each connection carries one question."""
+        head = b""
+        with contextlib.suppress(OSError):
+            while b"\r\n\r\n" not in head and (data := near.recv(1 << 16)):
+                head += data
+            asked, _, rest = head.partition(b"\r\n")
+            self.loads += b"/images/load" in asked
+            if re.search(rb"^GET .*/images/sha256:\w+/json", asked) and not self.loads:
+                near.sendall(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n" + b'{"message": "No such image"}')
+                near.shutdown(socket.SHUT_RDWR)
+                far.shutdown(socket.SHUT_RDWR)
+                return
+            if b"upgrade" not in rest.lower():
+                rest = b"Connection: close\r\n" + re.sub(rb"(?i)(?<=\n)connection:[^\r]*\r\n", b"", rest)
+            far.sendall(asked + b"\r\n" + rest)
+        self._pass_on(near, far)
+
+
 @contextlib.contextmanager
-def forwarded_engine(monkeypatch):
-    """DOCKER_HOST leads to the engine through a Forwarder, which is yielded; skips where that cannot be done."""
+def forwarder(kind=Forwarder):
+    """One in front of the engine; skips where that cannot be done."""
     address = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
     if not address.startswith("unix://"):
         pytest.skip(f"the engine is not behind a local socket ({address})")
     with tempfile.TemporaryDirectory() as folder:  # a socket's path has to be short
-        forwarder = Forwarder(Path(folder, "docker.sock"), address.removeprefix("unix://"))
-        monkeypatch.setenv("DOCKER_HOST", forwarder.address)
-        yield forwarder
-        forwarder.cut()
+        made = kind(Path(folder, "docker.sock"), address.removeprefix("unix://"))
+        yield made
+        made.cut()
+
+
+@contextlib.contextmanager
+def forwarded_engine(monkeypatch):
+    """DOCKER_HOST leads to the engine through a Forwarder, which is yielded; skips where that cannot be done."""
+    with forwarder() as made:
+        monkeypatch.setenv("DOCKER_HOST", made.address)
+        yield made

@@ -18,7 +18,7 @@ from builders import (
     write_submission,
     write_tournament,
 )
-from engine import assert_gone, wait_until
+from engine import Bare, assert_gone, forwarder, wait_until
 from places import s3_server
 from ray.cluster_utils import Cluster
 
@@ -364,3 +364,20 @@ def test_containers_and_a_machine_without_an_engine(machines, round_, reference,
     assert "is left out: docker: no engine answers at unix:///nowhere" in printed
     left = docker_engine.containers.list(all=True, ignore_removed=True)
     assert not {one.labels.get("adversarial-harness.store") for one in left} & run.marks
+
+
+@pytest.mark.docker
+def test_an_image_that_a_machine_has_not_comes_as_an_archive(machines, round_, reference, docker_engine):
+    """Once, off the clock of any call."""
+    run, names = Run(round_, machines, "archive", sandbox="docker"), sorted(machines.nodes)
+    for name in names:
+        machines.remove(name)
+    with forwarder(Bare) as engine:
+        machines.nodes["bare"] = machines.add("bare", DOCKER_HOST=engine.address)
+        printed = run.finish()
+        machines.remove("bare")
+    machines.nodes |= {name: machines.add(name) for name in names}
+    run.assert_same(reference)
+    assert engine.loads == 1
+    assert printed.count("to the objects, for machines that have it not") == 1
+    assert read_index(run.output / "store", "SELECT * FROM attempts") == []
