@@ -30,7 +30,8 @@ HEALTH = {
 }
 """That a machine is gone is noticed within seconds."""
 
-CALLS = 27
+ATTACK_CALLS = 9
+"""How many calls of defenses there are depends on what their start takes: one that is slow gets several batches."""
 
 
 ATTACK = """\
@@ -132,7 +133,7 @@ def round_(tmp_path_factory):
 def reference(round_):
     """The board of the local executor."""
     play_file(write_tournament(round_ / "local.yaml", name="ray", output="local", batch_size=2, limits={"cpus": 1}))
-    assert len(read_ledger(round_ / "local/store")) == CALLS
+    assert len(read_ledger(round_ / "local/store")) > ATTACK_CALLS + 8
     return (round_ / "local/leaderboard.json").read_bytes()
 
 
@@ -191,7 +192,7 @@ def test_two_machines_play_what_one_does(machines, round_, reference):
     run = Run(round_, machines, "plain")
     printed = run.finish()
     run.assert_same(reference)
-    assert f"{CALLS} calls were made" in printed
+    assert f"{len(read_ledger(run.output / 'store'))} calls were made" in printed
     provenance = json.loads((run.output / "provenance.json").read_text())
     assert (provenance["executor"], [one["cores"] for one in provenance["nodes"]]) == ("ray", [2, 2])
     assert {name.name for name in machines.folder.iterdir()} == {"a", "b"}
