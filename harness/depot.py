@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from harness.atomic import write_atomic
 from harness.errors import ObjectMissingError, StoreDamagedError, UserError
 from harness.objects import Objects, side_by_side
-from harness.trees import copy_tree, list_tree, remove_tree, share_file
+from harness.trees import copy_tree, is_locked, list_tree, remove_tree, share_file
 from harness.weights import Weights, rewritten
 
 ROOM_BYTES = 1 << 20
@@ -80,7 +80,7 @@ class Depot:
     def sweep(self) -> int:
         """Removes what processes left here that are gone; how many things is returned."""
         with self._sweep_lock(fcntl.LOCK_EX):
-            left = [path for path in (*self.work.iterdir(), *self.code.glob(".*")) if not _is_locked(path)]
+            left = [path for path in (*self.work.iterdir(), *self.code.glob(".*")) if not is_locked(path)]
             for path in left:
                 remove_tree(path)
         return len(left)
@@ -244,21 +244,6 @@ def _is_inside(name: str, folders: set[str]) -> bool:
     path = PurePosixPath(name)
     plain = str(path) == name and name != "." and not path.is_absolute() and "\0" not in name
     return plain and ".." not in path.parts and str(path.parent) in folders
-
-
-def _is_locked(path: Path) -> bool:
-    """Whether the process that made it is still there, or may be."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(handle)
-    return False
 
 
 def _make_readable(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Folders as a whole: copied for one call, and removed again whatever was made of them."""
 
 import errno
+import fcntl
 import os
 import secrets
 import shutil
@@ -109,3 +110,18 @@ def _remove_entry(entry: os.DirEntry[str], handle: int, place: Path, moved: list
     except OSError:
         return False
     return True
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process has a lock (flock) on a file or folder, or may have one."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False

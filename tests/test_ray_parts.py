@@ -1,6 +1,7 @@
 """Who may play on a cluster, how many side by side, on which cores, and what is said where nobody can: each without a
 cluster, because each start of one costs seconds."""
 
+import fcntl
 import os
 import socket
 import threading
@@ -18,7 +19,7 @@ from harness.executors.cores import own_folder, take_cores
 from harness.executors.field import open_ground
 from harness.executors.marks import make_mark, sweep_marks
 from harness.executors.ray_archives import Archives
-from harness.executors.ray_ground import PREFIX, _lock, _sweep_folders
+from harness.executors.ray_ground import PREFIX, _sweep_folders
 from harness.executors.ray_nodes import MOST_FAILURES, Nodes, _looker
 from harness.executors.ray_room import Member, Needs, Report, State, room, unmet
 from harness.sandbox import CallStoppedError
@@ -385,7 +386,8 @@ def test_the_folders_of_runs_that_were_killed_are_removed(tmp_path):
         (folder / "session").mkdir(parents=True)
     for folder in (old, living, tmp_path / "other"):
         os.utime(folder, (0, 0))
-    lock = _lock(living)
+    lock = os.open(living, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     _sweep_folders(tmp_path)
     os.close(lock)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"{PREFIX}fresh", f"{PREFIX}living", "other"]

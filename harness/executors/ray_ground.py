@@ -21,7 +21,7 @@ from harness.errors import UserError
 from harness.executors import Executor
 from harness.executors.field import Field
 from harness.executors.local_ground import check_cores, own_gpus
-from harness.trees import remove_tree
+from harness.trees import is_locked, remove_tree
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 """Read when Ray is imported: it reports to nobody, and leaves the environments of its processes alone."""
@@ -89,7 +89,8 @@ class Ground:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in ~/.ray for good
         _sweep_folders(Path("/tmp"))
         self._folder = Path(mkdtemp(prefix=PREFIX, dir="/tmp"))
-        self._lock = _lock(self._folder)
+        self._lock = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         memory = max(machine.total_memory(), self._tournament.limits.resolve().memory)
         with _own_signals():
             self._ray.init(
@@ -109,29 +110,14 @@ class Ground:
             os.close(self._lock)
 
 
-def _lock(folder: Path) -> int | None:
-    """The folder's descriptor with a lock on it; None where another process has that, or the folder is gone."""
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
-
-
 def _sweep_folders(parent: Path) -> None:
     """Removes what runs of this user left that were killed."""
     for folder in parent.glob(f"{PREFIX}*"):
         with suppress(FileNotFoundError):  # its own run, or another one, was quicker
             about = folder.lstat()
             old = time.time() - about.st_mtime > FRESH_SECONDS
-            if old and about.st_uid == os.geteuid() and (lock := _lock(folder)) is not None:
+            if old and about.st_uid == os.geteuid() and not is_locked(folder):
                 remove_tree(folder)
-                os.close(lock)
 
 
 def _import_ray() -> Any:
