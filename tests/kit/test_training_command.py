@@ -19,9 +19,9 @@ from training_tiny import metadata_of, random_data, silent, without_seconds
 
 import training.progress
 from training import __main__ as command
-from training import findings
+from training import findings, measure
 from training.findings import Results
-from training.measure import Key
+from training.measure import Key, read_rows
 
 DEFAULTS = "data: digits\ndefaults: {architecture: model_d, epochs: 2, batch: 16, learning_rate: 0.01}\n"
 RECIPE = f"""{DEFAULTS}
@@ -282,9 +282,20 @@ def test_other_actions_need_no_rich(run, tmp_path, monkeypatch, request):
 
 # --- measure and paper
 
+MEASURED = re.compile(r"^(?!.*: epoch ).* min left$")
+
 
 def of(key):
     return lambda means: means[key]
+
+
+def interrupted(*arguments):
+    raise KeyboardInterrupt
+
+
+def measured(done):
+    """What a run said that it measured, in order."""
+    return [line.split(":")[0] for line in done.out if MEASURED.search(line)]
 
 
 def test_a_study_is_trained_measured_and_told(run, tmp_path):
@@ -323,6 +334,26 @@ def test_what_is_measured_is_not_measured_again(run, folder):
     done = run(STUDY, "measure")
     assert (done.code, done.out[-1]) == (0, f"seed 0: is measured already: {flags}")
     assert changed(flags) == before
+
+
+def test_a_stopped_measuring_goes_on_where_it_was(run, folder, monkeypatch):
+    whole = run(STUDY, "measure")
+    wanted = read_rows(folder / "flags.npz")
+    (folder / "flags.npz").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(measure, "clean_errors", interrupted)
+        stopped = run(STUDY, "measure")
+    assert stopped.code == 130
+    assert not (folder / "flags.npz").exists()
+    again = run(STUDY, "measure")
+    assert again.code == 0
+    assert measured(stopped)
+    assert measured(again)
+    assert measured(stopped) + measured(again) == measured(whole)
+    found = read_rows(folder / "flags.npz")
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[key], wanted[key]) for key in wanted)
+    assert not [name for name in files_of(folder) if "begun" in name]
 
 
 def test_a_network_that_changed_is_measured_anew(run, folder):

@@ -190,7 +190,7 @@ def shown(folder):
 
 @pytest.fixture(scope="module")
 def measured(folder, shown):
-    return measure(STUDY, folder, shown)
+    return measure(STUDY, folder, shown, {}, lambda rows: None)
 
 
 def keys_at(epsilon):
@@ -257,7 +257,7 @@ def test_hold_outs_together_are_the_mean_of_their_logits(measured, folder, shown
 
 def test_a_network_that_was_not_trained_is_named(folder, shown):
     study = Study([EPSILON], 0.25, 9, 4, {"plain": Family("adv", "ens", ["nowhere"])})
-    line = fault(measure, study, folder, shown)
+    line = fault(measure, study, folder, shown, {}, lambda rows: None)
     assert line.startswith(f"{folder / 'nowhere.safetensors'}: is not there; ")
     assert line.endswith("python -m training train RECIPE --networks nowhere")
 

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from advkit.config import pick
@@ -16,7 +17,7 @@ from training.card import write_card
 from training.data import Data, load
 from training.evaluate import Images
 from training.findings import Results
-from training.measure import about, is_about, is_of, measure, save_rows
+from training.measure import about, is_about, is_of, measure, read_rows, save_rows
 from training.paper import Part, figures, write_page
 from training.recipe import Recipe, Study, read_recipe
 from training.saving import check_same, git_revision, provenance, save_network
@@ -25,6 +26,9 @@ from training.train import train
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 FLAGS = "flags.npz"
+BEGUN = "flags.begun.npz"
+"""What a stopped measuring has measured so far."""
+
 OK, EXPECTED_ERROR, INTERRUPTED = 0, 1, 130
 
 
@@ -47,7 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Adversarial training of small networks.")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     training = actions.add_parser("train", help="train what is not there yet; stopped, it goes on where it was")
-    measuring = actions.add_parser("measure", help="train, then attack all networks of the recipe's study")
+    measuring = actions.add_parser(
+        "measure", help="train, then attack all networks of the recipe's study; stopped, it goes on"
+    )
     writing = actions.add_parser("paper", help="write the page of what was measured")
     shipping = actions.add_parser("ship", help="put networks of one seed, with a card each, where advkit finds them")
     for action, run in ((training, _train), (measuring, _measure), (writing, _paper), (shipping, _ship)):
@@ -146,7 +152,11 @@ def _measure(arguments: argparse.Namespace) -> None:
         if is_about(folder / FLAGS, now := about(study, folder)):
             print(f"seed {seed}: is measured already: {folder / FLAGS}")
             continue
-        save_rows(folder / FLAGS, measure(study, folder, images), now)
+        begun = folder / BEGUN
+        found = read_rows(begun) if is_about(begun, now) else {}
+        rows = measure(study, folder, images, found, partial(save_rows, begun, about=now))
+        save_rows(folder / FLAGS, rows, now)
+        begun.unlink()
 
 
 def _paper(arguments: argparse.Namespace) -> None:

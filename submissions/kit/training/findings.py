@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advkit.errors import KitError
-from training.measure import ABOUT, CLEAN, LATER, LOSS_BEST, LOSS_STEP, SINGLE_STEP, TOGETHER, Key
+from training.measure import CLEAN, LATER, LOSS_BEST, LOSS_STEP, SINGLE_STEP, TOGETHER, Key, read_rows
 from training.recipe import Family
 
 RESAMPLES, CONFIDENCE, SEED = 2000, 0.95, 2017
@@ -133,12 +133,11 @@ class Results:
     @classmethod
     def read(cls, paths: Sequence[Path]) -> "Results":
         """From the files of several seeds. Raises KitError where they are not of one study."""
-        files = [dict(np.load(path)) for path in paths]
+        files = [read_rows(path) for path in paths]
         for path, file in zip(paths, files, strict=True):
-            file.pop(ABOUT)
             if file.keys() != files[0].keys() or any(file[key].shape != files[0][key].shape for key in file):
                 raise KitError(f"{path}: was measured by another study than {paths[0]}; measure both again")
-        return cls({Key.parse(key): np.stack([file[key] for file in files]) for key in files[0]})
+        return cls({key: np.stack([file[key] for file in files]) for key in files[0]})
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -54,31 +54,33 @@ Rows = dict[Key, NDArray[np.generic]]
 """One number an image, of the first ones: whether it is misclassified, bool; under LOSS_... a loss, float32."""
 
 
-def measure(study: Study, folder: Path, images: Images) -> Rows:
-    """folder: with a file for each network. images: held out. Raises KitError where a network is not there."""
+def measure(study: Study, folder: Path, images: Images, found: Rows, keep: Callable[[Rows], None]) -> Rows:
+    """All rows of the study, of which those in `found` are not measured again.
+
+    folder: with a file for each network. images: held out. keep: is given all rows so far whenever there are more, so
+    that a stopped measuring goes on where it was. Raises KitError where a network is not there.
+    """
     networks = {name: _load(folder, name) for name in study.networks}
-    configs = read_attacks(study.relative_start_size)
-    started, plans = time.monotonic(), list(_plans(study))
-    found: Rows = {}
-    for done, plan in enumerate(plans, start=1):
-        chosen = {name: networks[name] for name in plan.targets}
-        source = frozen([networks[name] for name in plan.members])
-        shown = images.first(study.images if plan.attack in SINGLE_STEP else study.later_images)
-        flags = transfer_errors(chosen, source, configs[plan.attack], plan.epsilon, shown)
-        surrogate = TOGETHER.join(plan.members)
-        found |= {Key(plan.epsilon, surrogate, plan.attack, name): flags[name] for name in plan.targets}
-        left = (time.monotonic() - started) / done * (len(plans) - done)
-        print(f"{plan.attack} on {surrogate}: {done} of {len(plans)}, {left / 60:.1f} min left", flush=True)
-    defended = {name: networks[name] for name in study.defended}
-    clean = clean_errors(defended, images.first(study.images))
-    found |= {Key(0, CLEAN, CLEAN, name): flags for name, flags in clean.items()}
-    return found | _losses(study, defended, images.first(study.later_images))
+    parts = [part for part in _parts(study, networks, images) if not found.keys() >= set(part.keys)]
+    started = time.monotonic()
+    for done, part in enumerate(parts, start=1):
+        found = found | dict(zip(part.keys, part.rows(), strict=True))
+        keep(found)
+        left = (time.monotonic() - started) / done * (len(parts) - done)
+        print(f"{part.text}: {done} of {len(parts)}, {left / 60:.1f} min left", flush=True)
+    return found
 
 
 def about(study: Study, folder: Path) -> str:
     """What decides the rows: the study, and the networks by their digests."""
     digests = {name: digest_of(weights_path(folder, name)) for name in study.networks}
     return json.dumps({"study": asdict(study), "networks": digests}, sort_keys=True)
+
+
+def read_rows(path: Path) -> Rows:
+    """What `save_rows` wrote."""
+    with np.load(path) as file:
+        return {Key.parse(name): file[name] for name in file if name != ABOUT}
 
 
 def save_rows(path: Path, rows: Rows, about: str) -> None:
@@ -107,34 +109,52 @@ def _about(path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """members: surrogates to average; targets: networks that see the result."""
+class _Part:
+    """A row for each key, which are made together."""
 
-    epsilon: float
-    members: tuple[str, ...]
-    attack: str
-    targets: list[str]
+    text: str
+    keys: list[Key]
+    rows: Callable[[], Iterable[NDArray[np.generic]]]
 
 
-def _plans(study: Study) -> Iterator[_Plan]:
+def _parts(study: Study, networks: Mapping[str, nn.Module], images: Images) -> Iterator[_Part]:
+    configs = read_attacks(study.relative_start_size)
+    many, few = images.first(study.images), images.first(study.later_images)
+
+    def crafted(epsilon: float, members: tuple[str, ...], attack: str, targets: list[str]) -> _Part:
+        """members: surrogates to average; targets: networks that see the result."""
+
+        def rows() -> Iterable[NDArray[np.generic]]:
+            source = frozen([networks[name] for name in members])
+            shown = many if attack in SINGLE_STEP else few
+            return transfer_errors(_of(networks, targets), source, configs[attack], epsilon, shown).values()
+
+        surrogate = TOGETHER.join(members)
+        return _Part(f"{attack} on {surrogate}", [Key(epsilon, surrogate, attack, name) for name in targets], rows)
+
+    def lost(epsilon: float, name: str) -> _Part:
+        """The loss of FGSM, and the largest that any strong attack found."""
+
+        def rows() -> Iterable[NDArray[np.generic]]:
+            values = losses(networks[name], [configs[attack] for attack in STRONG], epsilon, few)
+            return values[0], values.max(axis=0)
+
+        return _Part(f"losses of {name}", [Key(epsilon, name, kind, name) for kind in (LOSS_STEP, LOSS_BEST)], rows)
+
     for epsilon in study.epsilons:
         for plain, family in study.families.items():
             targets = family.members(plain)
-            yield from (_Plan(epsilon, (name,), attack, [name]) for name in targets for attack in WHITE_BOX)
+            yield from (crafted(epsilon, (name,), attack, [name]) for name in targets for attack in WHITE_BOX)
             attacks = (*SINGLE_STEP, *LATER)
-            yield from (_Plan(epsilon, group, attack, targets) for group in family.surrogates for attack in attacks)
+            yield from (crafted(epsilon, group, attack, targets) for group in family.surrogates for attack in attacks)
+    defended = study.defended
+    unchanged = [Key(0, CLEAN, CLEAN, name) for name in defended]
+    yield _Part(CLEAN, unchanged, lambda: clean_errors(_of(networks, defended), many).values())
+    yield from (lost(epsilon, name) for epsilon in study.epsilons for name in defended)
 
 
-def _losses(study: Study, networks: Mapping[str, nn.Module], images: Images) -> Rows:
-    """Of FGSM, and the largest that any strong attack found."""
-    configs = read_attacks(study.relative_start_size)
-    found: Rows = {}
-    for epsilon in study.epsilons:
-        for name, network in networks.items():
-            rows = losses(network, [configs[attack] for attack in STRONG], epsilon, images)
-            found[Key(epsilon, name, LOSS_STEP, name)] = rows[0]
-            found[Key(epsilon, name, LOSS_BEST, name)] = rows.max(axis=0)
-    return found
+def _of(networks: Mapping[str, nn.Module], names: Iterable[str]) -> dict[str, nn.Module]:
+    return {name: networks[name] for name in names}
 
 
 def _load(folder: Path, name: str) -> nn.Module:
