@@ -15,6 +15,9 @@ settings.register_profile(
 settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
+# Most tests reckon with tensors so small that a second thread waits longer than it works.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 NO_ENGINE = "no Docker engine answers: start one or set DOCKER_HOST"
 
 
@@ -32,6 +35,15 @@ def require_engine():
     if os.environ.get("HARNESS_REQUIRE_DOCKER") == "1":
         pytest.fail(f"{NO_ENGINE} (HARNESS_REQUIRE_DOCKER=1)", pytrace=False)
     pytest.skip(NO_ENGINE)
+
+
+def pytest_collection_modifyitems(items):
+    """For several workers (pytest-xdist): a file is played by one, since its fixtures may be dear; slow files first."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_runtest_setup(item):

@@ -22,6 +22,8 @@ from engine import Bare, assert_gone, forwarder, wait_until
 from places import s3_server
 from ray.cluster_utils import Cluster
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 HEALTH = {
     "health_check_initial_delay_ms": 0,
     "health_check_period_ms": 500,

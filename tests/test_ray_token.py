@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from builders import first_pixel_dataset, write_attack, write_defense, write_tournament
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 RIGHT, WRONG = "a" * 32, "b" * 32
 REFUSED = (
     "{}: the cluster wants a token, and not what we have; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what "
