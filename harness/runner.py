@@ -28,8 +28,9 @@ from harness.round import Round
 from harness.schedule import AttackTask, DefenseTask, Task
 from harness.store import Store
 
-MAX_ATTEMPTS = 3
-"""How often a call is tried whose failure is ours."""
+MAX_ATTEMPTS = 4
+"""How often a call is tried whose failure is ours. The last time is when nothing else is left to do: machines that it
+met may have been set aside by then."""
 
 BACK_OFF_SECONDS = 1.0
 """Before the first time that something is tried again; twice as long before each further one."""
@@ -92,6 +93,8 @@ class Runner:
         self._tasks: dict[str, Task] = {}
         self._slots = 1
         self._retries: list[tuple[float, Call]] = []
+        self._last: list[Call] = []
+        """What is tried a last time when all else is done."""
         self._attempts: Counter[str] = Counter()
         self._pace = Pace(store.index.calls((player.key for player in (*attacks, *defenses)), most=RECENT_CALLS))
         self._order = Order(self._pace, attacks, min(round_.batch_size, len(round_.images)))
@@ -125,8 +128,10 @@ class Runner:
             if call is None:
                 break
             executor.submit(call)
-        waiting = not self._agenda.is_empty()  # there may be no slot just now: machines come and go
-        return bool(executor.running or self._retries or waiting)
+        if executor.running or self._retries or not self._agenda.is_empty():  # there may be no slot just now
+            return True
+        self._retries, self._last = [(time.monotonic(), call) for call in self._last], []
+        return bool(self._retries)
 
     def _patience(self, executor: Executor) -> float:
         """Seconds until there may be something new to do or to show; a retry that is due may wait for a slot."""
@@ -223,11 +228,13 @@ class Runner:
         key = call.unit.key
         self._store.index.record_attempt(key, call.unit.player, call.label, str(error), _now())
         self._attempts[key] += 1
-        again = self._attempts[key] < MAX_ATTEMPTS
-        self._display.failed(call, error, again)
+        left = MAX_ATTEMPTS - self._attempts[key]
+        self._display.failed(call, error, left > 0)
         _wait_until_it_answers(executor)
-        if again:
+        if left > 1:
             self._retries.append((time.monotonic() + _back_off(self._attempts[key]), call))
+        elif left:
+            self._last.append(call)
         else:
             self._agenda.settle(self._tasks.pop(key))
             self.given_up.append(f"{call.label}: {error}")

@@ -136,7 +136,7 @@ class BrokenOff(ShuffledExecutor):
     slots=st.integers(1, 7),
     batch_size=st.integers(1, 5),
     all_versions=st.booleans(),
-    most=st.integers(0, MAX_ATTEMPTS + 1),
+    most=st.integers(0, MAX_ATTEMPTS + 1),  # failures of a call
     breaks=st.lists(st.integers(0, 40), max_size=3),
 )
 @settings(max_examples=20)
@@ -558,11 +558,22 @@ def test_a_call_that_fails_again_and_again_is_given_up_and_nothing_else_is(folde
         runner = field.play()
         assert trouble.raised == MAX_ATTEMPTS
         assert runner.given_up == ["t0 epsilon 4 batch 1: gone"]
-        assert [again for _, _, again in field.listener.failures] == [True, True, False]
+        assert [again for _, _, again in field.listener.failures] == [True] * (MAX_ATTEMPTS - 1) + [False]
         assert not board_of(field)["complete"]
         assert board_of(field)["missing_answers"] == 2 * 5
     with open_field(folder) as field:
         assert field.play().calls.total() == 1 + 2
+        assert board_of(field)["complete"]
+
+
+def test_a_call_is_tried_a_last_time_when_all_else_is_done(folder):
+    """What it failed at, a machine say, may be gone by then."""
+    trouble = Trouble(InfrastructureError("gone"), MAX_ATTEMPTS - 1, Role.TARGETED_ATTACK)
+    with open_field(folder, FakeSandbox(trouble)) as field:
+        assert field.play().given_up == []
+        assert trouble.raised == MAX_ATTEMPTS - 1
+        attacks = [call.label for call, _ in field.listener.ends if call.unit.role is not Role.DEFENSE]
+        assert attacks[-1] == "t0 epsilon 4 batch 1"
         assert board_of(field)["complete"]
 
 
