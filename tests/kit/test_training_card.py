@@ -19,7 +19,7 @@ from training.adversary import Adversary
 from training.card import JPEG_COPIES, write_card
 from training.findings import Results
 from training.measure import LATER, SINGLE_STEP, Key
-from training.recipe import Family, Study
+from training.recipe import Family, Restart, Study
 from training.saving import check_same, provenance, save_network
 from training.speed import operations_per_image, peak
 from training.train import error
@@ -60,7 +60,7 @@ def test_a_saved_network_answers_as_the_one_that_was_trained(saved):
 def test_the_file_says_where_its_weights_come_from(saved):
     found = metadata_of(saved.path)
     assert found["architecture"] == "grey_vgg"
-    assert json.loads(found["recipe"]) == asdict(MODEL)
+    assert json.loads(found["recipe"]) == MODEL.keys
     assert (found["seed"], found["data"], found["data_digest"]) == ("5", "digits", DATA.digest)
     assert json.loads(found["sources"]) == {"d": sha256(b"weights").hexdigest()}
     assert float(found["dev_error"]) == saved.history.rows[-1]["dev_error"]
@@ -216,6 +216,12 @@ def test_a_card_says_the_recipe_in_words():
     assert {"epochs 2", "batch 8", "learning rate 0.01", "optimizer adam", "schedule constant"} < {*words}
     assert {"epsilon 76.5", "batches full", "label predicted", "drawn epsilon fixed"} < {*words}
     assert not any(word.startswith(("architecture", "adversary", "sources", "compile")) for word in words)
+
+
+def test_a_card_says_of_a_restart():
+    recipe = json.dumps(quick_model(restart=Restart(epochs=3, learning_rate=0.02)).keys, sort_keys=True)
+    words = rows_of(card_of(recipe=recipe))["training"].split(", ")
+    assert {"epochs 2", "learning rate 0.01", "restart epochs 3", "restart learning rate 0.02"} < {*words}
 
 
 def test_a_card_of_a_standard_training_has_no_words_of_an_adversary():

@@ -16,6 +16,7 @@ from training_tiny import quick_model, random_data, same_state, static_source, t
 import training.train
 from advkit.networks.small import SMALL
 from training.adversary import Adversary
+from training.recipe import Restart
 from training.train import CUT, GREY, SCHEDULES, augmented, batches, cut, error
 
 DATA = random_data()
@@ -94,9 +95,19 @@ def learned_from(network, x, y, adversarial):
 def plain_loop(model, seed, adversarial):
     torch.manual_seed(seed)
     network = SMALL[model.architecture]().train()
+    runs, first = [(model.epochs, model.learning_rate)], 0
+    if model.restart:
+        runs.append((model.restart.epochs, model.restart.learning_rate))
+    for epochs, peak in runs:
+        one_run(model, seed, adversarial, network, range(first, first + epochs), peak)
+        first += epochs
+    return network.eval()
+
+
+def one_run(model, seed, adversarial, network, epochs, peak):
     optimizer = {"sgd": Sgd, "adam": Adam}[model.optimizer](list(network.parameters()), model.weight_decay)
-    steps, done = model.epochs * (len(DATA.train_x) // model.batch), 0
-    for epoch in range(model.epochs):
+    steps, done = len(epochs) * (len(DATA.train_x) // model.batch), 0
+    for epoch in epochs:
         order = np.random.default_rng([seed, epoch]).permutation(len(DATA.train_x))
         for start in range(0, len(order) - model.batch + 1, model.batch):
             chosen = order[start : start + model.batch]
@@ -106,23 +117,23 @@ def plain_loop(model, seed, adversarial):
             cross_entropy(network(images), classes, model.label_smoothing).backward()
             share = (done + 0.5) / steps
             warm = share / 0.25 if share < 0.25 else (1 - share) / 0.75
-            optimizer.step(model.learning_rate * (warm if model.schedule == "one_cycle" else 1))
+            optimizer.step(peak * (warm if model.schedule == "one_cycle" else 1))
             done += 1
-    return network.eval()
 
 
+@pytest.mark.parametrize("restart", [None, Restart(epochs=1, learning_rate=0.03)], ids=["once", "restarted"])
 @pytest.mark.parametrize("adversarial", [None, "full", "half"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_few_steps_are_those_of_a_plain_loop(tmp_path, exact, optimizer, adversarial):
+def test_a_few_steps_are_those_of_a_plain_loop(tmp_path, exact, optimizer, adversarial, restart):
     keys = {"optimizer": optimizer, "weight_decay": 0.01, "label_smoothing": 0.1, "schedule": "one_cycle", "batch": 12}
     adversary = Adversary(EPSILON, batches=adversarial) if adversarial else None
-    model = quick_model(**keys, adversary=adversary)
+    model = quick_model(**keys, adversary=adversary, restart=restart)
     network, history = trained(tmp_path, model)
     expected = plain_loop(model, 5, adversarial)
     for (name, tensor), other in zip(network.state_dict().items(), expected.state_dict().values(), strict=True):
         assert torch.allclose(tensor, other, rtol=1e-6, atol=1e-9), name
     assert not network.training
-    assert [row["epoch"] for row in history.rows] == [1, 2]
+    assert [row["epoch"] for row in history.rows] == ([1, 2, 3] if restart else [1, 2])
     assert history.rows[-1]["dev_error"] == error(expected, DATA.dev_x, DATA.dev_y)
 
 
@@ -208,6 +219,7 @@ ENSEMBLE = {
 MODELS = {
     "dropout": quick_model(architecture="model_d", optimizer="sgd"),
     "ensemble": quick_model(adversary=Adversary(EPSILON, **ENSEMBLE), augment="shift_flip", schedule="one_cycle"),
+    "restart": quick_model(schedule="one_cycle", restart=Restart(epochs=1, learning_rate=0.02)),
     "half precision": quick_model(precision="bfloat16", adversary=Adversary(EPSILON, batches="half")),
 }
 
@@ -228,12 +240,12 @@ def stopping(at, logged=False):
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_what_was_stopped_goes_on_to_the_same_weights(tmp_path, model):
-    model = replace(model, epochs=3, batch=16)
+    model = replace(model, epochs=2 if model.restart else 3, batch=16)
     static = [static_source()] if model.sources else []
     (tmp_path / "whole").mkdir()
     whole, log = trained(tmp_path / "whole", model, static)
-    # Before there is a checkpoint, as soon as there is one, within an epoch, and when all is done.
-    for at, logged in ((1, False), (2, True), (3, False), (6, True)):
+    # Before there is a checkpoint, as soon as there is one, within an epoch, before a restart, and when all is done.
+    for at, logged in ((1, False), (2, True), (3, False), (4, True), (6, True)):
         with pytest.raises(Stopped):
             trained(tmp_path, model, static, report=stopping(at, logged))
     again, rest = trained(tmp_path, model, static, report=stopping(1))

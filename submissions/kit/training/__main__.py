@@ -113,7 +113,7 @@ def train_all(recipe: Recipe, chosen: Sequence[str], data: Data, folder: Path, s
             peaks[model.precision] = peak(model.precision)
         static = [frozen([load_trained(source)]) for source in sources.values()]
         checkpoint = folder / f"{name}.checkpoint"
-        with shown(name, model.epochs) as report:
+        with shown(name, model.all_epochs) as report:
             network, history = train(model, data, static, seed_of(name, seed), checkpoint, report)
         operations = operations_per_image(model, recipe.networks)
         speed = {"operations_per_image": f"{operations:.4g}", "peak": f"{peaks[model.precision]:.4g}"}

@@ -16,7 +16,7 @@ JPEG_COPIES = "5bc455edd34c7911a49d69bd9fe41cb3c0b58997e3149b44452a27c4d15f7ad4"
 
 JPEG_NOTE = "; from JPEG copies of them, which are slightly lossy"
 
-LEFT_OUT = ("architecture", "adversary", "sources")
+LEFT_OUT = ("architecture", "adversary", "sources", "restart")
 """Keys of a recipe that the card shows elsewhere, or not as one."""
 
 CARD = """\
@@ -61,13 +61,17 @@ def write_card(
             "name": name,
             "recipe": recipe,
             "data": DATA[provenance["data"]] + JPEG_NOTE * (provenance["data_digest"] == JPEG_COPIES),
-            "training": _in_words({**model, **(model["adversary"] or {})}),
+            "training": _in_words({**model, **(model["adversary"] or {}), **_restart(model.get("restart"))}),
             "sources": ", ".join(json.loads(provenance["sources"])) or "none",
             "minutes": float(provenance["seconds"]) / 60,
             "share": share / float(provenance["peak"]),
             "errors": "\n".join(_errors(name, float(provenance["dev_error"]), study, results)),
         }
     )
+
+
+def _restart(keys: Mapping[str, object] | None) -> dict[str, object]:
+    return {f"restart_{key}": value for key, value in (keys or {}).items()}
 
 
 def _in_words(keys: Mapping[str, object]) -> str:

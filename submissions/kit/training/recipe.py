@@ -9,7 +9,7 @@ networks:
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +31,17 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "precision": ("float32", "bfloat16"),
 }
 
+PARTS = ("adversary", "restart")
+"""Keys of a network that are mappings themselves."""
+
+
+@dataclass(frozen=True)
+class Restart:
+    """A warm restart (Loshchilov and Hutter, arXiv:1608.03983): the optimizer begins anew, with weights as they are."""
+
+    epochs: int
+    learning_rate: float
+
 
 @dataclass(frozen=True)
 class Model:
@@ -49,6 +60,17 @@ class Model:
     precision: str = "float32"  # or bfloat16, by autocast
     compile: bool = False  # by torch.compile, for GPUs
     adversary: Adversary | None = None  # what makes adversarial examples; without it the training is the standard one
+    restart: Restart | None = None  # one more run of the schedule; without it there is none
+
+    @property
+    def all_epochs(self) -> int:
+        """Those of the restart included."""
+        return self.epochs + (self.restart.epochs if self.restart else 0)
+
+    @property
+    def keys(self) -> dict[str, Any]:
+        """As in a recipe, with defaults; `restart` only if there is one: some trained networks are older than it."""
+        return {key: value for key, value in asdict(self).items() if value is not None or key != "restart"}
 
     @property
     def sources(self) -> list[str]:
@@ -146,10 +168,11 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def _model(where: str, keys: dict[str, Any]) -> Model:
-    own = {key: value for key, value in keys.items() if key != "adversary"}
-    check_arguments(where, own, {key: value for key, value in parameters_of(Model).items() if key != "adversary"})
+    own = {key: value for key, value in keys.items() if key not in PARTS}
+    check_arguments(where, own, {key: value for key, value in parameters_of(Model).items() if key not in PARTS})
     adversary = _adversary(f"{where}: adversary", keys["adversary"]) if "adversary" in keys else None
-    model = Model(**own, adversary=adversary)
+    restart = _restart(f"{where}: restart", keys["restart"]) if "restart" in keys else None
+    model = Model(**own, adversary=adversary, restart=restart)
     pick(SMALL, model.architecture, f"{where}: architecture")
     if adversary and adversary.batches == "half" and model.batch < 2:
         raise KitError(f"{where}: batch {model.batch} has no half for adversary: batches; take a larger one")
@@ -170,6 +193,12 @@ def _adversary(where: str, keys: object) -> Adversary:
     except KitError as error:
         raise KitError(f"{where}: {error}") from error
     return adversary
+
+
+def _restart(where: str, keys: object) -> Restart:
+    keys = _mapping(where, keys)
+    check_arguments(where, keys, parameters_of(Restart))
+    return Restart(**keys)
 
 
 def _study(where: str, keys: dict[str, Any], models: Mapping[str, Model]) -> Study:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def save_network(
     speed: Mapping[str, str],
 ) -> None:
     """Write the weights, float32, and their provenance, in one step. speed: what training.speed says."""
-    images = len(data.train_x) // model.batch * model.batch * model.epochs
+    images = len(data.train_x) // model.batch * model.batch * model.all_epochs
     metadata = {
         **provenance(model, data, seed, sources),
         "dev_error": repr(history.rows[-1]["dev_error"]),
@@ -52,7 +51,7 @@ def provenance(model: Model, data: Data, seed: int, sources: Mapping[str, Path])
     """What decides the weights, but for the machine and the versions of programs."""
     return {
         "architecture": model.architecture,
-        "recipe": json.dumps(asdict(model), sort_keys=True),
+        "recipe": json.dumps(model.keys, sort_keys=True),
         "seed": str(seed),
         "data": data.name,
         "data_digest": data.digest,

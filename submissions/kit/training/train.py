@@ -9,7 +9,7 @@ import hashlib
 import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,19 +71,21 @@ def train(
     torch.manual_seed(seed)
     network = SMALL[model.architecture]().to(device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = make_optimizer(model, network)
-    about = {"recipe": asdict(model), "seed": seed, "data": data.digest, "sources": [_digest(one) for one in static]}
+    about = {"recipe": model.keys, "seed": seed, "data": data.digest, "sources": [_digest(one) for one in static]}
     history = resume(checkpoint, about, network, optimizer)
     computed = in_precision(torch.compile(network) if model.compile else network, model.precision)
     crafter = Crafter(model.adversary, network, static, model.precision) if model.adversary else None
-    total = model.epochs * per_epoch
+    total = model.all_epochs * per_epoch
 
-    for epoch in range(history.epoch, model.epochs):
+    for epoch in range(history.epoch, model.all_epochs):
+        if epoch == model.epochs:
+            optimizer = make_optimizer(model, network)
         torch.manual_seed(_number(seed, epoch))
         generator = np.random.default_rng([seed, epoch])
         started, losses = time.perf_counter(), []
         for number, (x, y) in enumerate(batches(model, data, generator), start=epoch * per_epoch):
             for group in optimizer.param_groups:
-                group["lr"] = model.learning_rate * SCHEDULES[model.schedule]((number + 0.5) / total)
+                group["lr"] = learning_rate(model, (number + 0.5) / per_epoch)
             network.train()
             images, classes, clean = crafter.mixed(x, y, generator) if crafter else (x, y, len(x))
             loss = F.cross_entropy(computed(images), classes, reduction="none", label_smoothing=model.label_smoothing)
@@ -107,6 +109,14 @@ def make_optimizer(model: Model, network: nn.Module) -> torch.optim.Optimizer:
     if model.optimizer == "adam":
         return torch.optim.Adam(network.parameters(), fused=True, **arguments)
     return torch.optim.SGD(network.parameters(), momentum=MOMENTUM, nesterov=True, **arguments)
+
+
+def learning_rate(model: Model, epochs: float) -> float:
+    """After so many epochs, begun ones included."""
+    done, peak, whole = epochs, model.learning_rate, model.epochs
+    if model.restart and epochs > model.epochs:
+        done, peak, whole = epochs - model.epochs, model.restart.learning_rate, model.restart.epochs
+    return peak * SCHEDULES[model.schedule](done / whole)
 
 
 SCHEDULES = {
