@@ -3,6 +3,7 @@ were made together would know the attack. And nothing that it does there may rea
 
 import os
 import threading
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -13,21 +14,26 @@ from harness.records import Role, Slot
 
 
 class Looking(FakeSandbox):
-    """Looks at what is staged; `look(job)` runs where the submission would."""
+    """Looks at what is staged; `look(job)` runs where the submission would.
 
-    def __init__(self, isolates):
+    held: keeps the files open, so that no later file has the inode of one that is gone.
+    """
+
+    def __init__(self, isolates, held):
         super().__init__(self.look)
-        self.isolates = isolates
+        self.isolates, self.held = isolates, held
         self.found = []
 
     def look(self, job):
         for path in sorted(job.inputs.glob("*.png")):
-            self.found.append((job.role, path.name, path.stat(), path.read_bytes()))
+            file = self.held.enter_context(path.open("rb"))
+            self.found.append((job.role, path.name, path.stat(), file.read()))
 
 
 @pytest.fixture(params=[True, False], ids=["isolating", "bare"])
 def sandbox(request):
-    return Looking(request.param)
+    with ExitStack() as held:
+        yield Looking(request.param, held)
 
 
 @pytest.fixture
