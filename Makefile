@@ -7,7 +7,6 @@ SHELL := bash
 
 PYTHON ?= python3
 SANDBOX ?= process
-WORKERS ?= logical
 HARNESS_BUILD_NETWORK ?= default
 KIT_IMAGE := advkit:0.1.0
 
@@ -50,7 +49,7 @@ test: venv ## lint, types, all tests
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/ruff format --check --quiet || { echo 'not formatted: run .venv/bin/ruff format' >&2; exit 1; }
 	@$(BIN)/mypy
-	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
 
 results: venv ## play tournaments/transfer.yaml on DEV=FOLDER (images/, dev_dataset.csv) and write docs/results.md
 	@$(BIN)/harness run tournaments/transfer.yaml --limit 100 --dataset-dir $(if $(DEV),$(DEV),dataset/nips2017_dev)
